@@ -1,0 +1,41 @@
+"""Checkers: pure functions from a history to findings. A scenario names them and gives their fields."""
+
+from __future__ import annotations
+
+from harness.checkers.alert import Alert
+from harness.checkers.answers import Answers
+from harness.checkers.availability import Availability
+from harness.checkers.base import Checker
+from harness.checkers.breaker import Breaker
+from harness.checkers.durability import Durability
+from harness.checkers.levels import Levels
+from harness.checkers.propagation import Propagation
+from harness.checkers.reconnect_spread import ReconnectSpread
+from harness.checkers.reconvergence import Reconvergence
+from harness.checkers.recovery import Recovery
+from harness.checkers.retries import Retries
+from harness.checkers.staleness import Staleness
+from harness.checkers.status_field import StatusField
+from harness.checkers.stream import StreamOrder
+
+CHECKERS: dict[str, type[Checker]] = {
+    cls.name: cls
+    for cls in (
+        Alert,
+        Answers,
+        Availability,
+        Breaker,
+        Durability,
+        Levels,
+        Propagation,
+        ReconnectSpread,
+        Reconvergence,
+        Recovery,
+        Retries,
+        Staleness,
+        StatusField,
+        StreamOrder,
+    )
+}
+
+__all__ = ["CHECKERS", "Checker"]

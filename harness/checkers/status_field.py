@@ -1,0 +1,121 @@
+"""A field of a node's status takes an expected value within a time of a fault."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from harness.checkers.base import Checker, Result, clock, fault_text, faults_named, onset_evidence
+from harness.checkers.soundness import fault_doubts, run_doubts
+from harness.checkers.writes import same_value
+from harness.history import Status
+from harness.units import NS, Seconds, to_ns, to_s
+from harness.verdict import Evidence, Verdict
+
+if TYPE_CHECKING:
+    from harness.history_io import FaultRun, History
+    from harness.verdict import Finding
+
+OWN = ("ok", "error", "role", "level", "version", "upstream", "boot")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusField(Checker):
+    """`field` of the status of `node`: one of its own fields (ok, error, role, level, version, upstream, boot), or a dotted path in its data.
+
+    Met when it equals `equals` (or one of `one_of`), or is a number of at least `at_least`. Judged is the time from
+    the fault's onset or heal to the first status that meets it, asked for after that. With `stays`, all later ones
+    until the fault's heal (or the end) must meet it too.
+    """
+
+    node: str
+    field: str
+    within: Seconds
+    equals: Any = None
+    one_of: tuple[Any, ...] = ()
+    at_least: float | None = None
+    fault: str = ""
+    since: Literal["onset", "heal"] = "onset"
+    stays: bool = False
+
+    name: ClassVar[str] = "status_field"
+
+    def __call__(self, history: History) -> list[Finding]:
+        runs = faults_named(history, self.fault)
+        if not runs:
+            doubt = f"the history has no fault {self.fault}".rstrip()
+            return [Result(subject=self.node, doubts=[doubt]).finding(self)]
+        return [self._fault(history, run).finding(self) for run in runs]
+
+    def _fault(self, history: History, run: FaultRun) -> Result:
+        start = run.onset if self.since == "onset" else run.heal
+        result = Result(
+            subject=f"{self.node} after {fault_text(run)}",
+            claim=f"{self.field} is {self._wanted()} within {self.within:g} s",
+            bound=float(self.within),
+            unit="s",
+            evidence=onset_evidence(run),
+            doubts=run_doubts(history),
+        )
+        if start is None:
+            result.doubts.append(f"the fault {fault_text(run)} was never healed")
+            return result
+        end = run.heal if self.since == "onset" and run.heal is not None else history.last
+        result.doubts += fault_doubts(history, end)
+        statuses = [s for s in history.of(Status) if s.node == self.node]
+        inside = [s for s in statuses if start <= s.t < end]
+        before = [s for s in statuses if s.t < start]
+        result.figures = {"statuses": float(len(inside))}
+        if not inside:
+            result.doubts.append(f"{self.node} was not asked for its status")
+            return result
+        self._measure(result, [*before[-1:], *inside], start, end)
+        return result
+
+    def _measure(self, result: Result, statuses: list[Status], start: int, end: int) -> None:
+        met: int | None = None
+        previous = start
+        for status in statuses:
+            if status.t < start:
+                continue
+            if self._meets(status):
+                if met is None:
+                    met = status.t
+                    result.error = to_s(status.t - previous)
+                    shown = f"{self.node}: {self.field} is {_field(status, self.field)!r}"
+                    result.evidence.append(Evidence(status.t, shown))
+            elif met is not None and self.stays:
+                met = None
+            previous = status.t
+        if met is not None:
+            result.value = to_s(met - start)
+            return
+        last = statuses[-1]
+        seen = f"{self.field} was {_field(last, self.field)!r} at {clock(last.t)}"
+        result.evidence.append(Evidence(last.t, f"{self.node}: {seen}"))
+        watched = last.t - start > to_ns(self.within)
+        result.verdict = Verdict.FAIL if watched else Verdict.UNKNOWN
+        result.reason = f"{seen}; looked at until {end / NS:.3f} s"
+
+    def _wanted(self) -> str:
+        if self.at_least is not None:
+            return f"at least {self.at_least:g}"
+        return " or ".join(repr(v) for v in (self.one_of or (self.equals,)))
+
+    def _meets(self, status: Status) -> bool:
+        value = _field(status, self.field)
+        if self.at_least is not None:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            return number and float(value) >= self.at_least  # type: ignore[arg-type]
+        return any(same_value(value, wanted) for wanted in self.one_of or (self.equals,))
+
+
+def _field(status: Status, name: str) -> object:
+    if name in OWN:
+        return getattr(status, name)
+    value: object = status.data
+    for part in name.split("."):
+        if not isinstance(value, dict) or part not in value:
+            return None
+        value = value[part]
+    return value

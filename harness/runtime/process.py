@@ -1,0 +1,445 @@
+"""The process runtime: every node a process of this machine, on a loopback address of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from harness.errors import RuntimeFailure, SquallError
+from harness.network.obtain import find_toxiproxy
+from harness.network.toxiproxy import Toxiproxy
+from harness.runtime import procfs, readiness, servers
+from harness.runtime.addresses import listeners, make_plan, prefix_of
+from harness.runtime.base import NodeState, Plan
+from harness.runtime.warden_client import Event, WardenClient, WardenProcess
+from harness.runtime.wire import (
+    CarryOut,
+    Claim,
+    Claimed,
+    Done,
+    End,
+    Entry,
+    Keep,
+    Outstanding,
+    Preload,
+    Record,
+    Respawn,
+    Signal,
+    Spawn,
+    Spawned,
+    Wait,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from harness.fault import Undo
+    from harness.network.base import LinkControl
+    from harness.topology import Node, Topology
+
+START_WITHIN = 30.0  # s for a whole cluster; two or three on an idle machine
+NODE_START_WITHIN = 30.0  # s; PostgreSQL may have to recover first
+STOP_WITHIN = 10.0
+GONE_WITHIN = 5.0  # s; SIGKILL and SIGSTOP take milliseconds
+TOXIPROXY = "@toxiproxy"  # can't be a node's name
+LOG_TAIL = 5  # lines
+
+
+class ProcessRuntime:
+    """Starts clusters through a warden: the one at the socket `warden`, else one of its own, begun at the first plan.
+
+    Each plan is a lease: the cluster ends with this process at the latest. `seed` decides each node's own seed.
+    """
+
+    name = "process"
+
+    def __init__(self, warden: Path | None = None, *, seed: int = 0) -> None:
+        self._socket = warden
+        self._own: WardenProcess | None = None
+        self._seed = seed
+        self._leases: dict[str, tuple[WardenClient, Claimed]] = {}
+
+    def __repr__(self) -> str:
+        return f"ProcessRuntime({self._socket or 'own warden'}, {len(self._leases)} planned)"
+
+    def plan(self, topology: Topology, state_dir: Path, taps: tuple[str, ...] = ()) -> Plan:
+        """Claim a range. Logs and configurations will be kept in `state_dir`; data lives in the warden's room until the end.
+
+        Raises `RuntimeFailure`, and ValueError for a tap on an unknown link.
+        """
+        draft = make_plan("127.0.0", topology, state_dir, taps)
+        client = WardenClient(self._warden(topology.program))
+        try:
+            claimed = client.ask_now(Claim(tuple(listeners(draft))), Claimed)
+        except RuntimeFailure:
+            client.close()
+            raise
+        self._leases[claimed.prefix] = client, claimed
+        return make_plan(claimed.prefix, topology, state_dir, taps)
+
+    async def start(self, plan: Plan) -> ProcessCluster:
+        """Raises `RuntimeFailure` with what each node that is not ready said last; nothing is left running then."""
+        if prefix_of(plan) not in self._leases:
+            raise RuntimeFailure("this plan was not made by this runtime, or was started already")
+        client, claimed = self._leases.pop(prefix_of(plan))
+        cluster = ProcessCluster(plan, client)
+        try:
+            await _Starter(cluster, Path(claimed.state_dir), self._seed).start()
+        except BaseException:
+            await cluster.close()
+            raise
+        return cluster
+
+    def release(self, plan: Plan) -> None:
+        """Give up a plan that is not going to be started. Idempotent."""
+        lease = self._leases.pop(prefix_of(plan), None)
+        if lease is not None:
+            lease[0].close()
+
+    def close(self) -> None:
+        """End what was planned and not started, and an own warden with all its clusters. Idempotent."""
+        for client, _ in self._leases.values():
+            client.close()
+        self._leases.clear()
+        if self._own is not None:
+            self._own.close()
+            self._own = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _warden(self, program: str) -> Path:
+        if self._socket is not None:
+            return self._socket
+        if self._own is None:
+            self._own = WardenProcess.start([program])
+        return self._own.socket
+
+
+class ProcessCluster:
+    """A running cluster. Use it from the event loop that started it."""
+
+    def __init__(self, plan: Plan, client: WardenClient, *, may_restart: bool = True) -> None:
+        self.plan = plan
+        self.toxiproxy = Toxiproxy(plan.toxiproxy, self._restart_toxiproxy if may_restart else None)
+        self.network: LinkControl = self.toxiproxy
+        self._client = client
+        self._running: dict[str, Spawned] = {}
+        self._ready: set[str] = set()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        by_state: dict[NodeState, list[str]] = {}
+        for node in self.plan.topology.nodes:
+            by_state.setdefault(self.state(node), []).append(node)
+        states = "; ".join(f"{state}: {', '.join(names)}" for state, names in by_state.items())
+        return f"ProcessCluster({self.plan.topology.name} at {prefix_of(self.plan)}.0/24; {states})"
+
+    @property
+    def client(self) -> WardenClient:
+        return self._client
+
+    async def listen(self, running: Iterable[Spawned] = ()) -> None:
+        """Follow what the warden says of the nodes; `running` is what it said so far."""
+        for spawned in running:
+            self.heard(spawned)
+            self._ready.add(spawned.node)
+        await self._client.listen(self.heard)
+
+    def heard(self, event: Event) -> None:
+        if isinstance(event, Spawned) and event.pid:
+            self._running[event.node] = event
+            self._ready.discard(event.node)
+        elif self._running.get(event.node, event).pid == event.pid:
+            self._running.pop(event.node, None)
+            self._ready.discard(event.node)
+
+    def pid(self, node: str) -> int | None:
+        """Of the node's first process; None when it has exited."""
+        spawned = self._running.get(node)
+        return spawned.pid if spawned else None
+
+    def log(self, node: str) -> Path:
+        """What the node wrote to stdout and stderr, over all its lives."""
+        return log_path(self.plan, node)
+
+    def state(self, node: str) -> NodeState:
+        self._node(node)
+        spawned = self._running.get(node)
+        process = procfs.alive(spawned.pid, spawned.start) if spawned else None
+        if process is None:
+            return NodeState.EXITED
+        if process.state in procfs.STOPPED:
+            return NodeState.PAUSED
+        return NodeState.RUNNING if node in self._ready else NodeState.STARTING
+
+    async def kill(self, node: str) -> None:
+        self._node(node)
+        family = await self._client.ask(Signal(node, signal.SIGKILL), list[tuple[int, int]])
+        await self._gone(node, GONE_WITHIN)
+        await self._until(
+            lambda: not any(procfs.alive(pid, start) for pid, start in family),
+            f"a child of {node} did not end",
+        )
+
+    async def stop(self, node: str) -> None:
+        role = self._node(node).role
+        if self.state(node) is NodeState.EXITED:
+            return
+        await self._client.ask(Signal(node, servers.stop_signal(role), tree=False), list)
+        await self._client.ask(Signal(node, signal.SIGCONT), list)  # the paused can't stop
+        try:
+            await self._gone(node, STOP_WITHIN)
+        except RuntimeFailure:
+            await self.kill(node)
+
+    async def pause(self, node: str) -> None:
+        if self.state(node) is NodeState.EXITED:
+            raise RuntimeFailure(f"{node} has exited: it can't be paused")
+        await self._client.ask(Signal(node, signal.SIGSTOP), list)
+        await self._until(lambda: self._all_in(node, stopped=True), f"{node} was not paused")
+
+    async def resume(self, node: str) -> None:
+        if self.state(node) is NodeState.EXITED:
+            return
+        await self._client.ask(Signal(node, signal.SIGCONT), list)
+        await self._until(lambda: self._all_in(node, stopped=False), f"{node} was not resumed")
+
+    async def start(self, node: str) -> None:
+        if self.state(node) is NodeState.PAUSED:
+            raise RuntimeFailure(f"{node} is paused: resume it")
+        await self._client.ask(Respawn(node), Spawned)
+        await self.ready(node, NODE_START_WITHIN)
+
+    async def ready(self, node: str, within: float = 10.0) -> None:
+        role = self._node(node).role
+        seen = await readiness.until_ready(role, self.plan.node[node], within)
+        if seen:
+            raise RuntimeFailure(
+                f"{node} ({self.state(node)}) was not ready within {within:g} s: {seen}{_tail(self.log(node))}"
+            )
+        self._ready.add(node)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._client.listening:  # else the end of the connection ends the cluster
+                await self._client.ask(End(), type(None))  # answered when nothing is left
+        except RuntimeFailure:
+            if not self._client.lost:  # a warden that is gone has taken everything with it
+                raise
+        finally:
+            await self._client.aclose()
+
+    async def detach(self) -> None:
+        """Leave a kept cluster as it is and end only this connection."""
+        self._closed = True
+        await self._client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    # ------------------------------------------------------------------------------------------------- the ledger
+
+    async def keep(self) -> None:
+        """From now on the cluster outlives this connection."""
+        address = (self.plan.toxiproxy.host, self.plan.toxiproxy.port)
+        await self._client.ask(Keep(address), type(None))
+
+    async def record(self, undo: Undo, *, hold: bool = False) -> int:
+        """Put it into the ledger before the act that it undoes; returns its id. In a kept cluster the warden carries
+        it out when this connection ends without `done`; with `hold` it waits for `carry_out`.
+        """
+        return await self._client.ask(Record(undo, hold), int)
+
+    async def done(self, entry: int) -> None:
+        """It has been undone."""
+        await self._client.ask(Done(entry), type(None))
+
+    async def outstanding(self) -> list[Entry]:
+        """What is not undone yet, last recorded first."""
+        return await self._client.ask(Outstanding(), list[Entry])
+
+    async def carry_out(self, entries: Iterable[Entry]) -> None:
+        """Let the warden undo them. Raises `RuntimeFailure` with what could not be."""
+        await self._client.ask(CarryOut(tuple(entry.id for entry in entries)), type(None))
+
+    # ---------------------------------------------------------------------------------------------------- private
+
+    def _node(self, name: str) -> Node:
+        try:
+            return self.plan.topology.nodes[name]
+        except KeyError:
+            raise RuntimeFailure(f"there is no node '{name}'") from None
+
+    async def _gone(self, node: str, within: float) -> None:
+        if node in self._running:
+            await self._client.ask(Wait(node), int, within)
+        self._running.pop(node, None)
+
+    def _all_in(self, node: str, *, stopped: bool) -> bool:
+        pid = self.pid(node)
+        return all(
+            (process.state in procfs.STOPPED) is stopped
+            for process in (procfs.tree(pid) if pid else [])
+            if not process.gone
+        )
+
+    async def _until(self, condition: Callable[[], bool], otherwise: str) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + GONE_WITHIN
+        while not condition():
+            if loop.time() > deadline:
+                raise RuntimeFailure(f"{otherwise} within {GONE_WITHIN:g} s: {self!r}")
+            await asyncio.sleep(0.005)
+
+    async def _restart_toxiproxy(self) -> None:
+        await self._client.ask(Signal(TOXIPROXY, signal.SIGKILL), list)
+        await self._gone(TOXIPROXY, GONE_WITHIN)
+        await self._client.ask(Respawn(TOXIPROXY), Spawned)
+
+
+class _Starter:
+    """Starts everything at once: servers and toxiproxy while the warden loads the program, then all program nodes."""
+
+    def __init__(self, cluster: ProcessCluster, state_dir: Path, seed: int) -> None:
+        self._cluster = cluster
+        self._plan = cluster.plan
+        self._client = cluster.client
+        self._state_dir = state_dir
+        self._seed = seed
+
+    def __repr__(self) -> str:
+        return f"_Starter({self._cluster!r})"
+
+    async def start(self) -> None:
+        deadline = asyncio.get_running_loop().time() + START_WITHIN
+        for folder in ("logs", "config"):
+            (self._plan.state_dir / folder).mkdir(parents=True, exist_ok=True)
+        await self._cluster.listen()
+        nodes = self._plan.topology.nodes.values()
+        await _all(
+            self._links(),
+            *(self._server(node) for node in nodes if node.is_server),
+            self._load([node for node in nodes if not node.is_server]),
+        )
+        # Their links are there now, so that no node begins with a back-off.
+        for node in nodes:
+            if not node.is_server:
+                await self._client.ask(self._program(node), Spawned)
+        left = max(1.0, deadline - asyncio.get_running_loop().time())
+        await _all(*(self._until_ready(node.name, left) for node in nodes))
+
+    async def _links(self) -> None:
+        plan = self._plan
+        host, port = plan.toxiproxy.host, str(plan.toxiproxy.port)
+        binary = await asyncio.to_thread(find_toxiproxy)
+        argv = (str(binary), "-host", host, "-port", port)
+        log = str(log_path(plan, TOXIPROXY))
+        await self._client.ask(Spawn(TOXIPROXY, argv, log, str(self._state_dir)), Spawned)
+        await self._cluster.toxiproxy.ready(START_WITHIN)
+        await self._cluster.toxiproxy.create(
+            {
+                link.id: (plan.link[link.id], plan.tap.get(link.id, plan.node[link.to]))
+                for link in plan.topology.links.values()
+            }
+        )
+
+    async def _server(self, node: Node) -> None:
+        home, log = self._state_dir / node.name, log_path(self._plan, node.name)
+        spec = await servers.prepare(node, self._plan.node[node.name], home, log)
+        await self._client.ask(spec, Spawned)
+
+    async def _load(self, nodes: list[Node]) -> None:
+        if not nodes:
+            return
+        program = self._plan.topology.program
+        failure = await self._client.ask(Preload(program), str | None)  # type: ignore[arg-type]
+        if failure:
+            raise SquallError(f"the program '{program}' can't be imported: {failure}")
+
+    def _program(self, node: Node) -> Spawn:
+        home = self._state_dir / node.name
+        home.mkdir(exist_ok=True)
+        path = (self._plan.state_dir / "config" / f"{node.name}.json").absolute()
+        path.write_text(
+            json.dumps(node_config(self._plan, node, home, self._seed), indent=1), encoding="utf-8"
+        )
+        log = log_path(self._plan, node.name)
+        return Spawn(
+            node.name, (str(path),), str(log), str(home), module=self._plan.topology.program
+        )
+
+    async def _until_ready(self, node: str, within: float) -> None:
+        """Ready, or a reason why not: the deadline, or that it has exited already."""
+        exited = asyncio.create_task(self._client.ask(Wait(node), int, within + GONE_WITHIN))
+        ready = asyncio.create_task(self._cluster.ready(node, within))
+        try:
+            await asyncio.wait({exited, ready}, return_when=asyncio.FIRST_COMPLETED)
+            if not ready.done():
+                code = await exited
+                raise RuntimeFailure(f"{node} exited with {code}{_tail(self._cluster.log(node))}")
+            await ready
+        finally:
+            for task in (exited, ready):
+                task.cancel()
+            await asyncio.gather(exited, ready, return_exceptions=True)
+
+
+async def _all(*acts: Awaitable[None]) -> None:
+    """All at once; every one runs to its end, then the failures are raised as one."""
+    results = await asyncio.gather(*acts, return_exceptions=True)
+    failures = [result for result in results if isinstance(result, BaseException)]
+    for failure in failures:
+        if not isinstance(failure, RuntimeFailure):
+            raise failure
+    if failures:
+        raise RuntimeFailure("\n".join(str(failure) for failure in failures))
+
+
+def log_path(plan: Plan, node: str) -> Path:
+    return (plan.state_dir / "logs" / f"{node}.log").absolute()
+
+
+def node_config(plan: Plan, node: Node, home: Path, seed: int) -> dict[str, Any]:
+    """The JSON that a program node is started with; docs/architecture.md describes it."""
+    links: dict[str, list[dict[str, Any]]] = {}
+    for link in plan.topology.links_from(node.name):
+        address = plan.link[link.id]
+        role = plan.topology.nodes[link.to].role
+        target = {"to": link.to, "role": role, "host": address.host, "port": address.port}
+        links.setdefault(link.use, []).append(target)
+    listen = plan.node[node.name]
+    return {
+        "name": node.name,
+        "role": node.role,
+        "region": node.region,
+        "zone": node.zone,
+        "listen": {"host": listen.host, "port": listen.port},
+        "links": links,
+        "clients": {host: group for group, host in plan.client.items()},
+        "settings": node.settings,
+        "seed": zlib.crc32(f"{seed}:{node.name}".encode()),
+        "state_dir": str(home),
+    }
+
+
+def _tail(log: Path) -> str:
+    """The last lines of a log, each indented under the line that they explain."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "".join(f"\n    {line}" for line in lines[-LOG_TAIL:])

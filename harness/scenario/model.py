@@ -1,0 +1,157 @@
+"""A scenario as data: what runs, what is measured, what happens when, and what is claimed about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from harness.fault import Fault
+from harness.history_io import History
+from harness.network.script import Rule
+from harness.probes import AnyProbe
+from harness.target import Target
+from harness.topology import Topology
+from harness.units import Seconds
+from harness.verdict import Finding
+
+
+class Check(Protocol):
+    """A claim and how to judge it: pure, from the history alone. Concrete ones: harness/checkers."""
+
+    name: ClassVar[str]
+
+    @property
+    def requirement(self) -> str: ...
+
+    def __call__(self, history: History) -> list[Finding]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """A recording proxy on a link, with what it answers itself (nothing: it only records)."""
+
+    link: str
+    rules: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A named part of the timeline; checks refer to it. Lasts until the next phase."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Let time pass while the probes measure."""
+
+    duration: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Inject:
+    """Inject a fault and see that it bit."""
+
+    fault: Fault
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heal:
+    """Heal the fault of that label, or "all" that are still in force, latest first."""
+
+    label: str = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class UntilLevel:
+    """Wait until the nodes say they are at a level.
+
+    Not reaching it in time is recorded, and the timeline goes on: the checks judge.
+    """
+
+    level: str
+    nodes: tuple[str, ...]
+    within: Seconds = Seconds(30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class UntilStream:
+    """Wait until each node's stream comes from one of `sources`; the timeline goes on at the deadline too."""
+
+    nodes: tuple[str, ...]
+    sources: tuple[str, ...]
+    within: Seconds = Seconds(30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Give a tap new rules; an empty list makes it pass everything on."""
+
+    link: str
+    rules: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End probes by name, so that what follows reads a platform at rest."""
+
+    probes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """Read what the named write probes wrote, once, from the platform's API."""
+
+    of: tuple[str, ...]
+    within: Seconds = Seconds(30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Write flags at once: key to value (boolean, string, number) or to a whole flagd definition."""
+
+    flags: dict[str, Any]
+
+
+Step = Phase | Wait | Inject | Heal | UntilLevel | UntilStream | Script | Stop | ReadBack | Write
+
+STEPS: dict[str, type] = {
+    "phase": Phase,
+    "wait": Wait,
+    "until_level": UntilLevel,
+    "until_stream": UntilStream,
+    "script": Script,
+    "stop": Stop,
+    "read_back": ReadBack,
+    "write": Write,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    name: str  # the file's name without its suffix
+    title: str
+    requirements: tuple[str, ...]
+    topology: Topology
+    probes: tuple[AnyProbe, ...]
+    steps: tuple[Step, ...]
+    checks: tuple[Check, ...]
+    path: Path
+    text: str  # the YAML as it was, kept in the history so that a report can be made again
+    taps: tuple[Tap, ...] = ()
+    flags: dict[str, Any] = field(default_factory=dict)
+    target: Target | None = None
+    overrides: tuple[str, ...] = ()
+    start_level: str = (
+        "HEALTHY"  # what every node with levels must reach before the timeline starts
+    )
+    lasts: float | None = None  # s, about: so that the longest can start first
+
+    @property
+    def duration(self) -> float:
+        """About how long the timeline lasts, s: as the file says, else the sum of its waits."""
+        if self.lasts is not None:
+            return self.lasts
+        return sum(float(step.duration) for step in self.steps if isinstance(step, Wait))

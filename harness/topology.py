@@ -1,0 +1,105 @@
+"""What a platform is made of: nodes in zones in regions, and the links by which they call each other. Plain data.
+
+A link has a direction (who dials whom) and a `use`, the name by which the dialling node's program knows it
+("hub", "db", "kv" …). Links of one node with the same use are in order of preference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Role(StrEnum):
+    """How the runtime starts a node. PROGRAM roles are run by the topology's program; the others are real servers."""
+
+    POSTGRES = "postgres"
+    REDIS = "redis"
+    PROGRAM = "program"
+
+
+# The roles of the platform's own program are whatever the topology names; only the servers are known to the engine.
+SERVER_PORTS = {"postgres": 5432, "redis": 6379}
+PROGRAM_PORT = 8080
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    name: str
+    role: str  # "postgres", "redis", or a role of the platform's program ("pop", "hub", "api" …)
+    zone: str
+    region: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def port(self) -> int:
+        return SERVER_PORTS.get(self.role, PROGRAM_PORT)
+
+    @property
+    def is_server(self) -> bool:
+        """True for PostgreSQL and Redis, which the runtime knows how to start; else the platform's program runs it."""
+        return self.role in SERVER_PORTS
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """`source` dials `to`. `id` is "source->to" (or "source->to:use" where one pair has two uses)."""
+
+    id: str
+    source: str
+    to: str
+    use: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientGroup:
+    """Users of one part of the world: their traffic enters with a source address of their own."""
+
+    name: str  # "americas", "europe", "asia-pacific"
+    region: str  # the platform region nearest to them
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Which node answers what a suite may ask of a platform; None where the platform cannot do it."""
+
+    evaluate: str | None = None  # the node users reach, e.g. the anycast front
+    write: str | None = None
+    alerts: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    name: str
+    program: (
+        str  # Python module with `main(argv: list[str]) -> None`, given the path of a node's config
+    )
+    regions: dict[str, tuple[str, ...]]  # region -> its zones
+    nodes: dict[str, Node]
+    links: dict[str, Link]
+    clients: dict[str, ClientGroup]
+    endpoints: Endpoints
+    path: str = "<memory>"
+
+    def links_from(self, node: str, use: str | None = None) -> list[Link]:
+        return [
+            link for link in self.links.values() if link.source == node and use in (None, link.use)
+        ]
+
+    def links_of(self, node: str) -> list[Link]:
+        return [link for link in self.links.values() if node in (link.source, link.to)]
+
+    def nodes_of(self, role: str) -> list[Node]:
+        return [node for node in self.nodes.values() if node.role == role]
+
+    def across_border(self, *, zone: str | None = None, region: str | None = None) -> list[Link]:
+        """All links with exactly one end inside the zone or region. Exactly one of the two must be given."""
+        if (zone is None) == (region is None):
+            raise ValueError("give a zone or a region")
+
+        def inside(name: str) -> bool:
+            node = self.nodes[name]
+            return node.zone == zone if zone is not None else node.region == region
+
+        return [link for link in self.links.values() if inside(link.source) != inside(link.to)]

@@ -1,0 +1,164 @@
+"""The API server: takes writes, and answers only once they are committed. It keeps nothing of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from reference_impl.config import NodeConfig
+from reference_impl.evaluation import InvalidFlag, compile_flag
+from reference_impl.propagation.types import Change, Flag
+from reference_impl.resilience.errors import INVALID, SERVICE_UNAVAILABLE, CallError
+from reference_impl.role import Env
+from reference_impl.storage.base import ChangeLog
+from reference_impl.storage.postgres import DatabaseSettings, PostgresChangeLog
+from reference_impl.web import Site, error_response, json_response
+
+EVALUATORS: Final = "$evaluators"  # the key of an organisation's shared rules
+LONGEST_NAME: Final = 256  # characters
+FLAG: Final = "/v1/orgs/{org}/flags/{key}"
+
+Validator = Callable[[str, Flag, Flag], str | None]
+
+
+class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    database: DatabaseSettings = DatabaseSettings()
+
+
+def invalid_flag(key: str, definition: Flag, evaluators: Flag) -> str | None:
+    """Why a PoP could not use this definition, in one line; None when it could. `evaluators`: the shared rules."""
+    if key == EVALUATORS:
+        return None
+    try:
+        compile_flag(key, definition, evaluators)
+    except InvalidFlag as error:
+        return " ".join(str(error).split())
+    return None
+
+
+class Api:
+    """A `Role`. `log` and `validate` can be given; else PostgreSQL of the "db" links, and `invalid_flag`."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        env: Env,
+        log: ChangeLog | None = None,
+        validate: Validator = invalid_flag,
+    ) -> None:
+        self.config = config
+        self.env = env
+        settings = config.settings_as(ApiSettings)
+        self.log: ChangeLog = log or PostgresChangeLog(
+            config.upstreams("db"), settings.database, writer=True, name=config.name
+        )
+        self._validate = validate
+        self._seq = 0  # the last position we wrote
+        self._writes = 0
+        self._failed = 0
+        self.site = Site(self._status, lambda: None)
+        self.site.add("PUT", FLAG, _guarded(self._put))
+        self.site.add("DELETE", FLAG, _guarded(self._delete))
+        self.site.get(FLAG, _guarded(self._get))
+        self.site.get("/v1/orgs/{org}/flags", _guarded(self._list))
+        self.site.get("/v1/snapshot", _guarded(self._snapshot))
+
+    def __repr__(self) -> str:
+        return f"<Api {self.config.name} writes={self._writes} failed={self._failed} {self.log!r}>"
+
+    async def start(self) -> None:
+        await self.log.start()
+        await self.site.start(self.config.listen.host, self.config.listen.port)
+
+    async def stop(self) -> None:
+        await self.site.stop()
+        await self.log.close()
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "node": self.config.name,
+            "role": self.config.role,
+            "boot": self.env.boot,
+            "seq": self._seq,
+            "writes": self._writes,
+            "failed": self._failed,
+            "database": repr(self.log),
+        }
+
+    async def _put(self, request: web.Request) -> web.Response:
+        org, key = _names(request)
+        try:
+            body = await request.read()
+            definition = msgspec.json.decode(body, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return error_response(400, f"not a flag definition: {error}")
+        # Only a flag that refers to shared rules has need of them; a write without is one call to the database.
+        shared = await self.log.get(org, EVALUATORS) if b'"$ref"' in body else None
+        reason = self._validate(key, definition, shared[0].flag if shared else {})
+        if reason is not None:
+            return error_response(400, reason)
+        return await self._write(org, key, definition)
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        return await self._write(*_names(request), None)
+
+    async def _write(self, org: str, key: str, definition: Flag | None) -> web.Response:
+        try:
+            change = await self.log.put_flag(org, key, definition, self.env.wall_ns())
+        except CallError:
+            self._failed += 1
+            raise
+        self._writes += 1
+        self._seq = max(self._seq, change.seq)
+        return json_response(_receipt(change))
+
+    async def _get(self, request: web.Request) -> web.Response:
+        org, key = _names(request)
+        found = await self.log.get(org, key)
+        if found is None:
+            return error_response(404, f"organisation {org!r} has no flag {key!r}")
+        state, version = found
+        return json_response({"flag": state.flag, "version": version, "seq": state.seq})
+
+    async def _list(self, request: web.Request) -> web.Response:
+        org, _ = _names(request)
+        found = await self.log.list_org(org)
+        if found is None:
+            return error_response(404, f"no organisation {org!r}")
+        return json_response(found)
+
+    async def _snapshot(self, _: web.Request) -> web.Response:
+        return json_response(await self.log.snapshot())
+
+
+def _receipt(change: Change) -> dict[str, object]:
+    return {"org": change.org, "key": change.key, "version": change.version, "seq": change.seq}
+
+
+def _names(request: web.Request) -> tuple[str, str]:
+    org, key = request.match_info["org"], request.match_info.get("key", "-")
+    for name in (org, key):
+        if not name or len(name) > LONGEST_NAME or not name.isprintable():
+            raise CallError(
+                INVALID, f"{name!r} is no name: 1 to {LONGEST_NAME} printable characters"
+            )
+    return org, key
+
+
+def _guarded(handler: Callable[[web.Request], Any]) -> Callable[[web.Request], Any]:
+    """Turn `CallError` into an answer. `outcome` says whether a write may have been done all the same."""
+
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            response: web.Response = await handler(request)
+        except CallError as error:
+            if error.kind == INVALID:
+                return error_response(400, error.detail)
+            outcome = "refused" if error.kind == SERVICE_UNAVAILABLE else "unknown"
+            return error_response(503, str(error), outcome=outcome)
+        return response
+
+    return handle

@@ -1,0 +1,131 @@
+"""The regional hub: follows a stream server, fans out to the region's PoPs, and keeps the region's edge KV."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NoReturn
+
+from reference_impl.alerts.sender import AlertSender
+from reference_impl.config import NodeConfig
+from reference_impl.hub.kv_writer import KVWriter
+from reference_impl.kv.base import EdgeKV
+from reference_impl.kv.redis import RedisKV
+from reference_impl.propagation.client import HttpStreamClient, StreamClient
+from reference_impl.propagation.fanout import FanOut
+from reference_impl.propagation.settings import FollowSettings, Positive
+from reference_impl.propagation.store import Store
+from reference_impl.propagation.subscriber import Subscriber
+from reference_impl.resilience.http import HttpClient
+from reference_impl.role import Env
+from reference_impl.web import Site, Tasks, stream_handler
+
+
+class HubSettings(FollowSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`upstream_grace`: after so many s without an upstream it ends its streams, so that PoPs know.
+
+    `kv_timeout`: for one call, in s. `kv_check`: how often it compares the KV's position with its own.
+    """
+
+    upstream_grace: Positive = 3.0
+    kv_timeout: Positive = 0.5
+    kv_check: Positive = 1.0
+
+
+class Hub:
+    """A `Role`. `client` and `kv` can be given; else HTTP and Redis of the "kv" link, if there is one."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        env: Env,
+        client: StreamClient | None = None,
+        kv: EdgeKV | None = None,
+    ) -> None:
+        self.config = config
+        self.env = env
+        self.settings = config.settings_as(HubSettings)
+        self._http = HttpClient()
+        self.store = Store(self.settings.ring)
+        self.fanout = FanOut(self.store, self.settings)
+        self.alerts = AlertSender(config.name, config.upstreams("alerts"), self._http, env)
+        config.upstream("stream")  # a hub without one is a mistake
+        self._grace: asyncio.TimerHandle | None = None
+        self.subscriber = Subscriber(
+            config.upstreams("stream"),
+            self.store,
+            client or HttpStreamClient(self._http),
+            self.settings,
+            env.random,
+            alert=self.alerts,
+            connected=self._connected,
+            disconnected=self._disconnected,
+        )
+        self.kv = kv or self._redis()
+        self.writer = (
+            None if self.kv is None else KVWriter(self.kv, self.store, self.settings.kv_check)
+        )
+        self._tasks = Tasks()
+        self.site = Site(self._status, lambda: self.fanout.unready)
+        self.site.get("/stream", stream_handler(self.fanout))
+
+    def __repr__(self) -> str:
+        return f"<Hub {self.config.name} {self.subscriber!r} {self.fanout!r} {self.writer!r}>"
+
+    def _redis(self) -> EdgeKV | None:
+        for link in self.config.upstreams("kv"):
+            return RedisKV(link.host, link.port, timeout=self.settings.kv_timeout)
+        return None
+
+    async def start(self) -> None:
+        self._tasks.start(self._subscribe, "subscriber")
+        self._tasks.start(self.alerts.run, "alerts")
+        if self.writer is not None:
+            self._tasks.start(self.writer.run, "edge KV")
+        await self.site.start(self.config.listen.host, self.config.listen.port)
+
+    async def stop(self) -> None:
+        self.fanout.suspend("stopping")
+        self._cancel_grace()
+        await self._tasks.stop()
+        await self.site.stop()
+        await self._http.close()
+        if self.kv is not None:
+            await self.kv.close()
+
+    async def _subscribe(self) -> NoReturn:
+        await self.subscriber.run()
+
+    def _connected(self) -> None:
+        self._cancel_grace()
+        self.fanout.resume()
+
+    def _disconnected(self) -> None:
+        self._cancel_grace()
+        self._grace = asyncio.get_running_loop().call_later(
+            self.settings.upstream_grace, self.fanout.suspend, "no upstream"
+        )
+
+    def _cancel_grace(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+
+    def _status(self) -> dict[str, Any]:
+        subscriber = self.subscriber
+        return {
+            "node": self.config.name,
+            "role": self.config.role,
+            "boot": self.env.boot,
+            "seq": self.store.seq,
+            "upstream": subscriber.upstream.to if subscriber.upstream else None,
+            "state": subscriber.state,
+            "error": subscriber.error.kind if subscriber.error else None,
+            "failovers": subscriber.failovers,
+            "resyncs": subscriber.resyncs,
+            "subscribers": self.fanout.subscribers,
+            "dropped": self.fanout.dropped,
+            "refusing": self.fanout.unready,
+            "kv_seq": self.writer.written if self.writer else None,
+            "kv_error": self.writer.error.kind if self.writer and self.writer.error else None,
+            "alerts": self.alerts.raised,
+        }

@@ -1,0 +1,211 @@
+"""The OpenFeature Remote Evaluation Protocol (OFREP 0.3) on the data path.
+
+An answer from memory is complete when the endpoint returns: it never waits. The bytes of an answer are made once per
+outcome and kept until the PoP's level or log position changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from reference_impl.evaluation import CompiledFlag, ErrorCode, Reason, Resolution
+from reference_impl.pop.flag_value import (
+    Fallback,
+    View,
+    get_flag_value,
+    known_keys,
+    level_metadata,
+    not_found,
+)
+from reference_impl.pop.response import Answer, Endpoint, Headers, ResponseWriter, refusal, response
+
+BULK: Final = b"/ofrep/v1/evaluate/flags"
+SINGLE: Final = BULK + b"/"
+DEFAULT_ORG: Final = "default"
+
+# Answers that are kept; above it all are made anew. About 5 MB.
+KEPT_ANSWERS: Final = 10_000
+
+Route = Callable[[bytes, bytes, Headers, bytes], Answer]  # method, target, headers, body
+
+
+class EvaluationRequest(msgspec.Struct, gc=False):
+    """The body of an evaluation request. It lives too briefly for the garbage collector to care."""
+
+    context: dict[str, Any] = {}
+
+
+_decode = msgspec.json.Decoder(EvaluationRequest).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Ofrep:
+    """The HTTP handler of a PoP: OFREP, and other paths by `routes`."""
+
+    def __init__(self, view: View, routes: Mapping[bytes, Route] | None = None) -> None:
+        self._view = view
+        self._routes = dict(routes or {})
+        self._level = view.level
+        self._seq = view.seq
+        self._answers: dict[Resolution, bytes] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"<Ofrep of {self._view.node}, {len(self._answers)} answers kept for seq {self._seq}>"
+        )
+
+    def route(self, method: bytes, target: bytes, headers: Headers) -> Endpoint:
+        """What answers requests with this head (`http.Handler`)."""
+        path = target.partition(b"?")[0]
+        if path != BULK and not path.startswith(SINGLE):
+            return self._other(method, target, headers)
+        if method != b"POST":
+            return lambda _: response(HTTPStatus.METHOD_NOT_ALLOWED, extra=b"Allow: POST\r\n")
+        name = headers.get(b"x-org-id")
+        org = DEFAULT_ORG if name is None else name.decode(errors="replace")
+        if path in (BULK, SINGLE):
+            return partial(self._bulk, org, _tags(headers.get(b"if-none-match", b"")))
+        return self._single(org, unquote_to_bytes(path[len(SINGLE) :]).decode(errors="replace"))
+
+    def _other(self, method: bytes, target: bytes, headers: Headers) -> Endpoint:
+        route = self._routes.get(target.partition(b"?")[0])
+        if route is None:
+            return lambda _: refusal(HTTPStatus.NOT_FOUND)
+        return partial(route, method, target, headers)
+
+    # -- one flag ----------------------------------------------------------------------------------------------------
+
+    def _single(self, org: str, key: str) -> Endpoint:
+        """Evaluates one flag. Every name is bound here once: this is what a PoP does all day."""
+        view, admit, kept = self._view, self._view.admit, self._answers
+
+        def evaluate(body: bytes) -> Answer:
+            wait = admit(org)
+            if wait:
+                return _too_many(wait)
+            try:
+                context = _decode(body).context if body else {}
+            except msgspec.DecodeError as error:
+                return self._bad_request(key, error)
+            level = view.level
+            resolution = get_flag_value(view, level, org, key, context)
+            if resolution is None:
+                return partial(self._load, org, key, context)
+            if level is not self._level or view.seq != self._seq:
+                kept.clear()
+                self._level, self._seq = level, view.seq
+            return kept.get(resolution) or self._make(resolution)
+
+        return evaluate
+
+    def _make(self, resolution: Resolution) -> bytes:
+        body = _encode(self._outcome(resolution))
+        if resolution.error_code is not None:
+            missing = resolution.error_code is ErrorCode.FLAG_NOT_FOUND
+            return response(HTTPStatus.NOT_FOUND if missing else HTTPStatus.BAD_REQUEST, body)
+        if len(self._answers) >= KEPT_ANSWERS:
+            self._answers.clear()
+        answer = self._answers[resolution] = response(HTTPStatus.OK, body)
+        return answer
+
+    async def _load(
+        self, org: str, key: str, context: dict[str, Any], writer: ResponseWriter
+    ) -> None:
+        found = await self._view.load(org, key)
+        if isinstance(found, CompiledFlag):
+            resolution = found.evaluate(context, self._view.clock)
+        elif isinstance(found, Fallback):
+            why = "not in memory, and the origin cannot be asked"
+            resolution = not_found(key, why, found.metadata)
+        else:
+            resolution = not_found(key, f"unknown in organisation {org!r}")
+        await writer.send(self._make(resolution))
+
+    # -- all flags ---------------------------------------------------------------------------------------------------
+
+    def _bulk(self, org: str, known: list[bytes], body: bytes) -> bytes:
+        view, level = self._view, self._view.level
+        wait = view.admit(org)
+        if wait:
+            return _too_many(wait)
+        try:
+            context = _decode(body).context if body else {}
+        except msgspec.DecodeError as error:
+            return self._bad_request("", error)
+        resolutions = [
+            resolution
+            for key in known_keys(view, org)
+            if (resolution := get_flag_value(view, level, org, key, context)) is not None
+        ]
+        etag = _etag(view, resolutions)
+        extra = b"ETag: %b\r\n" % etag
+        if etag in known:
+            return response(HTTPStatus.NOT_MODIFIED, extra=extra)
+        answer = {
+            "flags": [self._outcome(resolution) for resolution in resolutions],
+            "metadata": self._metadata(),
+        }
+        return response(HTTPStatus.OK, _encode(answer), extra=extra)
+
+    # -- parts of answers --------------------------------------------------------------------------------------------
+
+    def _outcome(self, resolution: Resolution) -> dict[str, Any]:
+        metadata = {**resolution.metadata, **self._metadata()}
+        metadata["flag_version"] = resolution.flag_version
+        if resolution.error_code is not None:
+            return {
+                "key": resolution.key,
+                "errorCode": resolution.error_code,
+                "errorDetails": resolution.error_details,
+                "metadata": metadata,
+            }
+        outcome: dict[str, Any] = {
+            "key": resolution.key,
+            "reason": resolution.reason,
+            "variant": resolution.variant or "",
+            "metadata": metadata,
+        }
+        if resolution.variant is not None:  # otherwise the caller's default holds
+            outcome["value"] = resolution.value
+        return outcome
+
+    def _metadata(self) -> dict[str, Any]:
+        view = self._view
+        return {
+            "node": view.node,
+            "level": view.level,
+            "version": view.seq,
+            **level_metadata(view.level),
+        }
+
+    def _bad_request(self, key: str, error: msgspec.DecodeError) -> bytes:
+        invalid = isinstance(error, msgspec.ValidationError)
+        code = ErrorCode.INVALID_CONTEXT if invalid else ErrorCode.PARSE_ERROR
+        return self._make(Resolution(key, None, None, Reason.ERROR, code, str(error)))
+
+
+def _too_many(wait: float) -> bytes:
+    extra = b"Retry-After: %d\r\n" % math.ceil(wait)
+    return response(HTTPStatus.TOO_MANY_REQUESTS, b'{"error":"too many requests"}', extra=extra)
+
+
+def _etag(view: View, resolutions: list[Resolution]) -> bytes:
+    """Changes with every outcome, not with the log position: a change of another organisation is none of this one."""
+    parts = [
+        (each.key, each.variant, each.reason, each.error_code, each.flag_version)
+        for each in resolutions
+    ]
+    digest = hashlib.blake2b(_encode((view.level, parts)), digest_size=12)
+    return b'"%b"' % digest.hexdigest().encode()
+
+
+def _tags(if_none_match: bytes) -> list[bytes]:
+    return [tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")]

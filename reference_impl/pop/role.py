@@ -1,0 +1,368 @@
+"""The edge PoP: evaluates flags from memory, follows the stream, and degrades level by level when others fail."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from reference_impl.alerts.sender import AlertSender
+from reference_impl.kv.redis import RedisKV
+from reference_impl.pop.degradation import Degradation, DegradationSettings
+from reference_impl.pop.flag_value import Defaults, Fallback
+from reference_impl.pop.flags import CompiledFlags
+from reference_impl.pop.http import (
+    Answer,
+    Headers,
+    HttpServer,
+    ResponseWriter,
+    bind,
+    refusal,
+    response,
+)
+from reference_impl.pop.levels import Level
+from reference_impl.pop.ofrep import Ofrep
+from reference_impl.pop.origin import (
+    Absent,
+    HttpOrigin,
+    LookupSettings,
+    Origin,
+    ReadThrough,
+    Unavailable,
+)
+from reference_impl.pop.status import (
+    NS,
+    BreakerStatus,
+    CheckStatus,
+    Counters,
+    PopStatus,
+    Step,
+    StreamStatus,
+)
+from reference_impl.propagation.client import HttpStreamClient, StreamClient
+from reference_impl.propagation.fanout import FanOut, last_event_id
+from reference_impl.propagation.settings import Positive
+from reference_impl.propagation.store import Store
+from reference_impl.propagation.subscriber import Subscriber
+from reference_impl.resilience.breaker import Breaker, BreakerSettings
+from reference_impl.resilience.errors import CallError
+from reference_impl.resilience.http import HttpClient
+from reference_impl.resilience.retry import RetrySettings
+from reference_impl.web import Tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from reference_impl.config import NodeConfig
+    from reference_impl.evaluation import Clock, CompiledFlag
+    from reference_impl.kv.base import EdgeKV
+    from reference_impl.role import Env
+
+STOP_WITHIN = 1.0  # s that open requests get to end
+
+
+class PopSettings(DegradationSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings of a PoP. Durations in s.
+
+    `defaults`: the values packaged with the node, by flag key; in EMERGENCY only the booleans among them count.
+    `breaker`, `retry`, `lookup`: of flags that are asked for at the origin; `retry` is that of polls too.
+    `upstream_grace`: after so many s without the stream it ends its own streams, so that subscribers know.
+    """
+
+    defaults: dict[str, bool | int | float | str] = msgspec.field(default_factory=dict)
+    breaker: BreakerSettings = BreakerSettings()
+    retry: RetrySettings = RetrySettings()
+    lookup: LookupSettings = LookupSettings()
+    upstream_grace: Positive = 3.0
+
+
+class Pop:
+    """A `Role`, and the `View` of its own data path.
+
+    `client`, `kv` and `origin` can be given; else HTTP and Redis of the links with use "stream", "kv" and "origin".
+    Each link may be missing: what it would bring then counts as lost.
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        env: Env,
+        client: StreamClient | None = None,
+        kv: EdgeKV | None = None,
+        origin: Origin | None = None,
+    ) -> None:
+        self.config = config
+        self.env = env
+        self.settings = settings = config.settings_as(PopSettings)
+        self.defaults = Defaults(settings.defaults)
+        self._http = HttpClient()
+        self._origin_http = HttpClient(settings.lookup.timeout)  # a pool of its own
+        self.store = self.make_store()
+        self.compiled = CompiledFlags(self.store)
+        self.fanout = FanOut(self.store, settings)
+        self.alerts = AlertSender(config.name, config.upstreams("alerts"), self._http, env)
+        self.kv = kv or self._redis()
+        self.origin = origin or self._http_origin()
+        self.lookups = self._read_through()
+        self.degradation = self.make_degradation()
+        self.subscriber = self._follow(client or HttpStreamClient(self._http))
+        self.fallbacks = 0
+        self._grace: asyncio.TimerHandle | None = None
+        self._tasks = Tasks()
+        self.server = HttpServer(
+            Ofrep(
+                self,
+                {
+                    b"/health": self._health,
+                    b"/ready": self._ready,
+                    b"/announce": self._announce,
+                    b"/status": self._status,
+                    b"/stream": self._stream,
+                },
+            )
+        )
+        self.store.listen(self._arrived)
+
+    def __repr__(self) -> str:
+        return f"<Pop {self.config.name} {self.level} {self.subscriber!r} {self.store!r}>"
+
+    # -- parts; a variant of the platform replaces one of these ------------------------------------------------------
+
+    def make_store(self) -> Store:
+        """What keeps the flags, and says which news it takes."""
+        return Store(self.settings.ring)
+
+    def make_degradation(self) -> Degradation:
+        """What decides on the level."""
+        return Degradation(
+            self.settings,
+            self.settings.retry,
+            self.store,
+            kv=self.kv,
+            origin=self.origin.health if self.origin else None,
+            chance=self.env.random,
+        )
+
+    def _redis(self) -> EdgeKV | None:
+        for link in self.config.upstreams("kv"):
+            return RedisKV(link.host, link.port, timeout=self.settings.kv_timeout)
+        return None
+
+    def _http_origin(self) -> Origin | None:
+        upstreams = self.config.upstreams("origin")
+        return HttpOrigin(self._origin_http, upstreams) if upstreams else None
+
+    def _read_through(self) -> ReadThrough | None:
+        if self.origin is None:
+            return None
+        breaker = Breaker("origin", self.settings.breaker)
+        return ReadThrough(
+            self.origin, breaker, self.settings.retry, self.settings.lookup, self.env.random
+        )
+
+    def _follow(self, client: StreamClient) -> Subscriber | None:
+        upstreams = self.config.upstreams("stream")
+        if not upstreams:
+            return None
+        return Subscriber(
+            upstreams,
+            self.store,
+            client,
+            self.settings,
+            self.env.random,
+            alert=self.alerts,
+            connected=self._connected,
+            disconnected=self._disconnected,
+        )
+
+    # -- a role ------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """See `Role.start`. Serves before it knows anything."""
+        await self.server.start(bind(self.config.listen.host, self.config.listen.port))
+        self._tasks.start(self.compiled.run, "compiler")
+        self._tasks.start(self.alerts.run, "alerts")
+        self._tasks.start(self.degradation.run, "degradation")
+        if self.subscriber is not None:
+            self._tasks.start(self.subscriber.run, "subscriber")
+
+    async def stop(self) -> None:
+        """See `Role.stop`."""
+        self.fanout.suspend("stopping")
+        self._cancel_grace()
+        await self._tasks.stop()
+        if self.lookups is not None:
+            await self.lookups.close()
+        await self.server.close(STOP_WITHIN)
+        await self._http.close()
+        await self._origin_http.close()
+        if self.kv is not None:
+            await self.kv.close()
+
+    # -- the stream's side -------------------------------------------------------------------------------------------
+
+    def _connected(self) -> None:
+        self._cancel_grace()
+        self.fanout.resume()
+        self.degradation.stream_up()
+
+    def _disconnected(self) -> None:
+        self._cancel_grace()
+        self._grace = asyncio.get_running_loop().call_later(
+            self.settings.upstream_grace, self.fanout.suspend, "no upstream"
+        )
+        self.degradation.stream_down(StreamStatus.of(self.subscriber).error or "")
+
+    def _cancel_grace(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+
+    def _arrived(self, _: object) -> None:
+        """The first data over a stream that is already connected is what HEALTHY was waiting for."""
+        if self.degradation.streaming and self.level is not Level.HEALTHY:
+            self.degradation.settle()
+
+    # -- the data path's view ----------------------------------------------------------------------------------------
+
+    @property
+    def node(self) -> str:
+        return self.config.name
+
+    @property
+    def level(self) -> Level:
+        return self.degradation.machine.level
+
+    @property
+    def seq(self) -> int:
+        return self.store.seq
+
+    @property
+    def clock(self) -> Clock:
+        return self._wall_clock
+
+    def _wall_clock(self) -> float:
+        return self.env.wall_ns() / NS
+
+    def admit(self, org: str) -> float:  # noqa: ARG002 - the interface's; this PoP admits everybody
+        """See `View.admit`."""
+        return 0.0
+
+    def flag(self, org: str, key: str) -> CompiledFlag | None:
+        """See `View.flag`."""
+        return self.compiled.get(org, key)
+
+    def flags(self, org: str) -> Mapping[str, CompiledFlag]:
+        """See `View.flags`."""
+        return self.compiled.of(org)
+
+    async def load(self, org: str, key: str) -> CompiledFlag | Fallback | None:
+        """See `View.load`. What is found stays in memory until the stream brings it."""
+        if self.lookups is None:
+            return self._fallback("NO_LINK")
+        if self.compiled.knows(org, key):
+            return None  # its definition was rejected, and the origin has no other
+        found = await self.lookups.lookup(org, key)
+        match found:
+            case Absent():
+                return None
+            case Unavailable():
+                return self._fallback(found.circuit)
+        if self.level not in (Level.HEALTHY, Level.DEGRADED_L1):
+            return self._fallback(self.lookups.breaker.state)  # "no new flags" holds from now on
+        return self.compiled.get(org, key) or self.compiled.keep_ahead(org, key, found)
+
+    def _fallback(self, circuit: str) -> Fallback:
+        self.fallbacks += 1
+        return Fallback({"fallback": True, "circuit": str(circuit)})
+
+    # -- other paths of the server -----------------------------------------------------------------------------------
+
+    def _health(self, method: bytes, *_: object) -> Answer:
+        return _reads_only(method) or response(HTTPStatus.OK, b"ok", b"text/plain")
+
+    def _ready(self, method: bytes, *_: object) -> Answer:
+        """200 when a subscriber can rely on this node's stream."""
+        if refused := _reads_only(method):
+            return refused
+        reason = self.fanout.unready
+        if reason is not None:
+            return _unavailable(reason)
+        return response(HTTPStatus.OK, b"ready", b"text/plain")
+
+    def _announce(self, method: bytes, *_: object) -> Answer:
+        """200 while users should be sent here: not when all it has are defaults, and another PoP may have more."""
+        if refused := _reads_only(method):
+            return refused
+        if self.level is Level.EMERGENCY:
+            return _unavailable("only defaults are left")
+        return response(HTTPStatus.OK, b"announced", b"text/plain")
+
+    def _status(self, method: bytes, *_: object) -> Answer:
+        return _reads_only(method) or response(HTTPStatus.OK, msgspec.json.encode(self.status()))
+
+    def _stream(self, method: bytes, _target: bytes, headers: Headers, _body: bytes) -> Answer:
+        if refused := _reads_only(method):
+            return refused
+        if reason := self.fanout.unready:
+            return _unavailable(reason)
+        try:
+            last_id = last_event_id(headers.get(b"last-event-id", b"").decode("latin-1"))
+        except CallError as error:
+            body = msgspec.json.encode({"error": error.detail})
+            return response(HTTPStatus.BAD_REQUEST, body)
+
+        async def serve(writer: ResponseWriter) -> None:
+            await writer.start()
+            try:
+                await self.fanout.serve(last_id, writer.write)
+            except CallError as error:
+                raise ConnectionAbortedError(
+                    str(error)
+                ) from None  # too slow: it may resume by its id
+
+        return serve
+
+    def status(self) -> PopStatus:
+        """What `GET /status` answers."""
+        stream = StreamStatus.of(self.subscriber)
+        breakers = [self.lookups.breaker] if self.lookups else []
+        return PopStatus(
+            node=self.config.name,
+            role=self.config.role,
+            boot=self.env.boot,
+            level=self.level,
+            seq=self.store.seq,
+            upstream=stream.upstream,
+            transitions=[Step.of(made) for made in self.degradation.machine.transitions],
+            stream=stream,
+            kv=CheckStatus.of(self.degradation.kv),
+            origin=CheckStatus.of(self.degradation.origin),
+            breakers={breaker.name: BreakerStatus.of(breaker) for breaker in breakers},
+            counters=self._counters(),
+        )
+
+    def _counters(self) -> Counters:
+        return Counters(
+            polls=self.degradation.polls,
+            polls_failed=self.degradation.polls_failed,
+            lookups=self.lookups.lookups if self.lookups else 0,
+            lookups_shared=self.lookups.shared if self.lookups else 0,
+            fallbacks=self.fallbacks,
+            rejected=self.compiled.rejected,
+            subscribers=self.fanout.subscribers,
+            dropped=self.fanout.dropped,
+            connections=self.server.connections,
+            alerts=self.alerts.raised,
+        )
+
+
+def _reads_only(method: bytes) -> bytes | None:
+    """The refusal of a method other than GET and HEAD."""
+    return None if method in (b"GET", b"HEAD") else refusal(HTTPStatus.METHOD_NOT_ALLOWED)
+
+
+def _unavailable(reason: str) -> bytes:
+    return response(HTTPStatus.SERVICE_UNAVAILABLE, msgspec.json.encode({"error": reason}))

@@ -1,0 +1,111 @@
+"""What `GET /status` of a PoP answers. Times in ns of the monotonic clock, as the running loop counts them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from reference_impl.pop.levels import Level, Transition
+from reference_impl.propagation.subscriber import SubscriberState
+from reference_impl.resilience.breaker import Breaker, State
+
+if TYPE_CHECKING:
+    from reference_impl.pop.checks import Check
+    from reference_impl.propagation.subscriber import Subscriber
+
+NS = 1_000_000_000
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A transition between levels."""
+
+    n: int
+    at: int
+    source: Level = msgspec.field(name="from")
+    to: Level
+    reason: str
+
+    @classmethod
+    def of(cls, made: Transition) -> Step:
+        return cls(made.n, made.at, made.source, made.to, made.reason)
+
+
+class StreamStatus(msgspec.Struct, frozen=True):
+    """`state` None: the node has no link to a stream. `error`: the class of the last failure, while not connected."""
+
+    state: SubscriberState | None = None
+    upstream: str | None = None
+    error: str | None = None
+    failovers: int = 0
+    resyncs: int = 0
+
+    @classmethod
+    def of(cls, subscriber: Subscriber | None) -> StreamStatus:
+        if subscriber is None:
+            return cls()
+        return cls(
+            subscriber.state,
+            subscriber.upstream.to if subscriber.upstream else None,
+            subscriber.error.kind if subscriber.error else None,
+            subscriber.failovers,
+            subscriber.resyncs,
+        )
+
+
+class CheckStatus(msgspec.Struct, frozen=True):
+    """`error`: the class of the last failure; None after a success."""
+
+    ok: bool
+    error: str | None
+
+    @classmethod
+    def of(cls, check: Check) -> CheckStatus:
+        return cls(check.ok, check.error or None)
+
+
+class BreakerStep(msgspec.Struct, frozen=True):
+    at: int
+    to: State
+
+
+class BreakerStatus(msgspec.Struct, frozen=True):
+    state: State
+    failures: int
+    successes: int
+    transitions: list[BreakerStep]
+
+    @classmethod
+    def of(cls, breaker: Breaker) -> BreakerStatus:
+        steps = [BreakerStep(round(step.at * NS), step.state) for step in breaker.transitions]
+        return cls(breaker.state, breaker.failure_count, breaker.success_count, steps)
+
+
+class Counters(msgspec.Struct, frozen=True, kw_only=True):
+    """All since the node's start, but for `subscribers` and `connections`, which are those of now."""
+
+    polls: int
+    polls_failed: int  # after all attempts
+    lookups: int  # at the origin, each with its attempts
+    lookups_shared: int  # that joined another's
+    fallbacks: int
+    rejected: int  # definitions that couldn't be compiled
+    subscribers: int  # of this node's own stream
+    dropped: int  # subscribers that were too slow
+    connections: int
+    alerts: int
+
+
+class PopStatus(msgspec.Struct, frozen=True, kw_only=True):
+    node: str
+    role: str
+    boot: str
+    level: Level
+    seq: int
+    upstream: str | None
+    transitions: list[Step]
+    stream: StreamStatus
+    kv: CheckStatus
+    origin: CheckStatus
+    breakers: dict[str, BreakerStatus]
+    counters: Counters

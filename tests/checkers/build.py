@@ -1,0 +1,203 @@
+"""Synthetic histories: a small language for tests of checkers. Times are given in seconds."""
+
+from harness.history import (
+    SCHEMA,
+    Alert,
+    Complete,
+    End,
+    FaultEvent,
+    Header,
+    Invoke,
+    Phase,
+    Probe,
+    ProbeEnd,
+    Status,
+    Stream,
+    Transition,
+    Wire,
+)
+from harness.history_io import History
+
+MS = 0.001
+WALL = 1_764_000_000_000_000_000
+
+
+def ns(seconds):
+    return round(seconds * 1e9)
+
+
+class Builder:
+    """Collects events; `history()` closes it soundly unless told otherwise."""
+
+    def __init__(self):
+        self.events = []
+        self.ops = {}
+        self.kinds = {}
+        self.wires = 0
+
+    def add(self, event):
+        self.events.append(event)
+        return self
+
+    def phase(self, t, name):
+        return self.add(Phase(t=ns(t), name=name))
+
+    def probe(self, name, kind="evaluate", start=0.0, interval=0.0, budget=0.0):
+        self.kinds[name] = kind
+        self.ops.setdefault(name, 0)
+        return self.add(
+            Probe(t=ns(start), name=name, kind=kind, interval=ns(interval), budget=ns(budget))
+        )
+
+    def request(
+        self,
+        probe,
+        t,
+        took=0.001,
+        late=0.0,
+        outcome="ok",
+        *,
+        kind=None,
+        key="k",
+        wrote=None,
+        **answer,
+    ):
+        """One request due at t; `took` None: no Complete. `answer`: fields of the Complete."""
+        op = self.ops.get(probe, 0)
+        self.ops[probe] = op + 1
+        kind = kind or self.kinds.get(probe, "evaluate")
+        sent = ns(t + late)
+        self.add(Invoke(t=sent, op=op, probe=probe, kind=kind, due=ns(t), key=key, value=wrote))
+        if took is not None:
+            done = sent + ns(took)
+            self.add(
+                Complete(t=done, op=op, probe=probe, kind=kind, outcome=outcome, key=key, **answer)
+            )
+        return self
+
+    def write(self, probe, t, value, version=-1, took=0.002, outcome="ok", key="k"):
+        return self.request(
+            probe, t, took, outcome=outcome, kind="write", key=key, wrote=value, version=version
+        )
+
+    def read(self, t, value, key="k", outcome="ok", **more):
+        return self.request(
+            "read-back", t, kind="read", key=key, value=value, outcome=outcome, **more
+        )
+
+    def fault(
+        self,
+        t,
+        heal=None,
+        *,
+        n=1,
+        name="crash",
+        bit=True,
+        healed=True,
+        targets=("pop-a",),
+        label="",
+        verified=True,
+    ):
+        def stage(at, what, ok=False):
+            self.add(
+                FaultEvent(
+                    t=ns(at),
+                    fault=n,
+                    name=name,
+                    stage=what,
+                    bit=ok,
+                    targets=list(targets),
+                    label=label,
+                    seen="seen",
+                )
+            )
+
+        stage(t, "inject")
+        stage(t + 0.001, "injected")
+        if verified:
+            stage(t + 0.002, "verified", bit)
+        if heal is not None:
+            stage(heal, "heal")
+            stage(heal + 0.001, "healed")
+            stage(heal + 0.002, "heal-verified", healed)
+        return self
+
+    def status(self, t, node="pop-a", *, ok=True, level="", boot="b1", steps=(), **more):
+        transitions = [
+            Transition(n=i, t=ns(at), source=a, to=b) for i, (at, a, b) in enumerate(steps)
+        ]
+        return self.add(
+            Status(
+                t=ns(t), node=node, ok=ok, level=level, boot=boot, transitions=transitions, **more
+            )
+        )
+
+    def stream(self, t, what, n=-1, probe="sub", at=None, **more):
+        unix = 0 if at is None else WALL + ns(at)
+        return self.add(Stream(t=ns(t), probe=probe, what=what, id=n, at=unix, **more))
+
+    def wire(
+        self,
+        t,
+        took=0.001,
+        *,
+        link="pop-a->api",
+        path="/x",
+        status=200,
+        error="",
+        scripted="",
+        method="GET",
+    ):
+        self.wires += 1
+        return self.add(
+            Wire(
+                t=ns(t),
+                link=link,
+                n=self.wires,
+                connection=1,
+                method=method,
+                path=path,
+                request_end=ns(t),
+                response_start=ns(t + took) if status else 0,
+                end=ns(t + took),
+                status=status,
+                error=error,
+                scripted=scripted,
+            )
+        )
+
+    def alert(self, t, name, sender="", **data):
+        return self.add(Alert(t=ns(t), name=name, sender=sender, data=data))
+
+    def history(self, end, *, error="", cut=False, skipped=None, ends=True, miscount=0):
+        """With ProbeEnds that agree with what was sent, and an End."""
+        events = list(self.events)
+        if ends:
+            for name in self.kinds:
+                events.append(
+                    ProbeEnd(
+                        t=ns(end) - 1,
+                        name=name,
+                        sent=self.ops[name] + miscount,
+                        skipped=(skipped or {}).get(name, 0),
+                    )
+                )
+        if not cut:
+            events.append(End(t=ns(end), error=error))
+        return History(
+            Header(t=0, schema=SCHEMA, origin=0, wall=WALL, scenario="s", run="r"), events
+        )
+
+
+def without(history, test):
+    """The history without the events that pass the test."""
+    return History(history.header, [e for e in history.events if not test(e)])
+
+
+def steady(b, probe, start, end, interval, answer=None, **common):
+    """Requests each `interval` s; `answer(t)` gives the fields of the one due at t."""
+    count = round((end - start) / interval)
+    for n in range(count):
+        t = start + n * interval
+        b.request(probe, t, **(common | (answer(t) if answer else {})))
+    return b

@@ -1,0 +1,242 @@
+"""For each checker one history on which it passes. The tests of soundness then spoil them one way at a time."""
+
+import random
+
+from build import MS, Builder, steady
+
+from harness.checkers import CHECKERS
+from harness.checkers.answers import Expected
+from harness.checkers.levels import Step
+from harness.checkers.staleness import Cadence
+
+
+def outage(b=None, *, heal=8.0, gap=0.3):
+    """A PoP dies at 2 s: failures for `gap` s, then another one answers."""
+    b = b or Builder()
+    b.phase(0, "baseline").phase(2, "broken").probe("users", interval=0.01, budget=0.05)
+
+    def answer(t):
+        if 2.0 <= t < 2.0 + gap:
+            return {"outcome": "fail", "error": "CONNECTION_REFUSED"}
+        return {"node": "pop-a" if t < 2.0 else "pop-b", "level": "HEALTHY"}
+
+    steady(b, "users", 0, 10, 0.01, answer)
+    return b.fault(2.0, heal)
+
+
+def availability():
+    b = Builder().phase(0, "baseline").probe("users", interval=0.01, budget=0.05).fault(3.0, 6.0)
+    steady(b, "users", 0, 10, 0.01, node="pop-a")
+    return CHECKERS["availability"](
+        requirement="E2", probe="users", phase="baseline", min_ratio=0.99
+    ), b
+
+
+def recovery():
+    return CHECKERS["recovery"](requirement="S2", probe="users", rto=1.0, objective=0.2), outage()
+
+
+def reconvergence():
+    return CHECKERS["reconvergence"](requirement="E2", probe="users", within=0.5), outage()
+
+
+def writes(b, end=8.0, start=0.0, every=0.1, keys=("a", "b")):
+    """Acknowledged writes with rising values; position = value."""
+    b.probe("writer", "write", interval=every, budget=0.05)
+    for n in range(round((end - start) / every)):
+        b.write("writer", start + n * every, n + 1, n + 1, key=keys[n % len(keys)])
+    return n + 1
+
+
+def durability():
+    b = Builder().fault(3.0, 6.0)
+    last = writes(b)
+    b.read(9.0, last - 1, "a").read(9.0, last, "b")
+    return CHECKERS["durability"](requirement="D3", writes=("writer",)), b
+
+
+L1 = ((2.5, "HEALTHY", "DEGRADED_L1"), (6.5, "DEGRADED_L1", "HEALTHY"))
+
+
+def levels():
+    b = Builder().fault(2.0, 6.0).probe("users", interval=0.1, budget=0.05)
+    b.status(1.0, level="HEALTHY").status(9.9, level="HEALTHY", steps=L1)
+
+    def answer(t):
+        low = 2.5 < t < 6.5
+        return {"node": "pop-a", "level": "DEGRADED_L1" if low else "HEALTHY", "stale": low}
+
+    steady(b, "users", 0, 10, 0.1, answer)
+    steps = (Step(to="DEGRADED_L1", within=1.0), Step(to="HEALTHY", within=1.0, since="heal"))
+    return CHECKERS["levels"](requirement="P3", steps=steps, probes=("users",)), b
+
+
+def polled(b, every=2.0, lag=0.0):
+    """A node that fetches all that is acknowledged each `every` s; answers for key k at 20/s."""
+    b.probe("writer", "write", interval=0.1, budget=0.05).probe("users", interval=0.05, budget=0.05)
+    acks = [(n * 0.1 + 0.002, n + 1) for n in range(99)]
+    for n in range(99):
+        b.write("writer", n * 0.1, n + 1, n + 1)
+
+    def answer(t):
+        polled_at = t // every * every - lag
+        seen = max((v for at, v in acks if at <= polled_at), default=0)
+        return {
+            "node": "pop-a",
+            "level": "DEGRADED_L1",
+            "value": seen,
+            "version": seen,
+            "metadata": {"flag_version": seen},
+        }
+
+    return steady(b, "users", 0, 10, 0.05, answer)
+
+
+def staleness():
+    b = polled(Builder().fault(3.0, 6.0))
+    cadence = Cadence(min=1.9, max=2.1)
+    return CHECKERS["staleness"](
+        requirement="P3", probe="users", bound=2.1, level="DEGRADED_L1", cadence=cadence
+    ), b
+
+
+def propagation():
+    b = polled(Builder().fault(3.0, 6.0))
+    return CHECKERS["propagation"](requirement="S1", probes=("users",), p99=2.2), b
+
+
+def stream():
+    b = Builder().fault(3.0, 6.0)
+    last = writes(b, every=0.1, keys=("a",))
+    b.probe("sub", "subscribe")
+    b.stream(0.0, "connect").stream(0.0, "open").stream(0.0, "snapshot", 0)
+    for n in range(1, last + 1):
+        if n == 40:
+            b.stream(3.9, "close").stream(3.9, "connect", 39).stream(3.9, "open")
+        b.stream((n - 1) * 0.1 + 0.05, "change", n, at=(n - 1) * 0.1, key="a", value=n)
+    checker = CHECKERS["stream"](
+        requirement="S1", probes=("sub",), writes=("writer",), reconnections=1, p99=0.2
+    )
+    return checker, b
+
+
+def retried(b, rng, path, at, how, attempts=3, jitter=0.1):
+    """One operation of a client that keeps the retry policy."""
+    kinds = {
+        "503": {"status": 503},
+        "reset": {"status": 0, "scripted": "reset"},
+        "timeout": {"status": 0, "error": "caller-closed", "took": 0.5},
+        "500": {"status": 500},
+    }
+    delay = 0.1
+    for _ in range(attempts):
+        more = kinds[how]
+        b.wire(at, path=path, **more)
+        at += more.get("took", 0.001) + delay * (1 + rng.random() * jitter) + rng.random() * MS
+        delay *= 2
+
+
+def retries():
+    b = Builder().fault(3.0, 6.0)
+    rng = random.Random(7)
+    for n in range(10):
+        for m, how in enumerate(("503", "reset", "timeout", "500")):
+            retried(b, rng, f"/{how}/{n}", n * 0.5 + m * 0.01, how, 1 if how == "500" else 3)
+    return CHECKERS["retries"](requirement="P2", link="pop-a->api"), b
+
+
+def broken_circuit(
+    b, *, threshold=5, timeout=3.0, successes=3, heal=8.0, end=12.0, demanded=0.1, trials=1
+):
+    """A breaker as specified, on the wire, under a demand for a cold key each `demanded` s."""
+    b.probe("cold", interval=demanded, budget=0.05)
+    state, failures, good, since = "closed", 0, 0, 0.0
+    for n in range(round(end / demanded)):
+        t = n * demanded
+        if state == "open" and t > since + timeout:
+            state, good = "half", 0
+        if state == "open":
+            b.request("cold", t, key=f"cold-{n}", reason="DEFAULT", value=False)
+            continue
+        ok = not 1.0 <= t < heal
+        for extra in range(trials if state == "half" else 1):
+            b.wire(
+                t + 0.001 + extra * MS / 4,
+                took=0.01,
+                path=f"/flags/cold-{n}{'x' * extra}",
+                status=200 if ok else 500,
+            )
+        b.request("cold", t, 0.02, key=f"cold-{n}", reason="STATIC" if ok else "DEFAULT", value=ok)
+        if ok:
+            failures, good = 0, good + 1
+            if state == "half" and good == successes:
+                state = "closed"
+        else:
+            failures += 1
+            if state == "half" or failures == threshold:
+                state, since, failures = "open", t + 0.011, 0
+    return b.fault(1.0, heal)
+
+
+def breaker():
+    b = broken_circuit(Builder())
+    fallback = Expected(reason="DEFAULT", value=False)
+    checker = CHECKERS["breaker"](
+        requirement="P1",
+        link="pop-a->api",
+        demand="cold",
+        path="/flags",
+        timeout=3.0,
+        fallback=fallback,
+    )
+    return checker, b
+
+
+def reconnect_spread():
+    b = Builder().fault(3.0, 8.0)
+    for n in range(6):
+        b.wire(0.1 * n, took=2.95, link=f"pop-{n}->hub-1", path="/stream")
+        b.wire(3.5 + 0.2 * n, took=3.0, link=f"pop-{n}->hub-2", path="/stream")
+    checker = CHECKERS["reconnect_spread"](
+        requirement="S2", link="pop-*->hub-*", min_span=0.5, max_in_window=2, within=3.0
+    )
+    return checker, b
+
+
+def alert():
+    b = (
+        Builder()
+        .fault(3.0, 6.0)
+        .probe("watch", "alerts")
+        .alert(4.0, "HUB_FAILOVER", "pop-a", hub="hub-1")
+    )
+    return CHECKERS["alert"](
+        requirement="S2", alert="HUB_FAILOVER", within=2.0, data={"hub": "hub-1"}
+    ), b
+
+
+def status_field():
+    b = Builder().fault(3.0, 8.0)
+    for n in range(100):
+        b.status(n * 0.1, upstream="hub-1" if n < 40 else "hub-2")
+    return CHECKERS["status_field"](
+        requirement="S2", node="pop-a", field="upstream", equals="hub-2", within=2.0
+    ), b
+
+
+def answers():
+    b = Builder().phase(0, "x").fault(3.0, 6.0).probe("users", interval=0.1, budget=0.05)
+    steady(b, "users", 0, 10, 0.2, key="bool", value=False, reason="DEFAULT", level="EMERGENCY")
+    steady(b, "users", 0.1, 10.1, 0.2, key="text", outcome="fail", status=404)
+    expect = (Expected(key="bool", value=False, at_least=5), Expected(key="text", status=404))
+    return CHECKERS["answers"](requirement="P3", probe="users", phase="x", expect=expect), b
+
+
+SOUND = {
+    f.__name__: f
+    for f in (
+        alert, answers, availability, breaker, durability, levels, propagation, reconnect_spread, reconvergence,
+        recovery, retries, staleness, status_field, stream,
+    )
+}  # fmt: skip
+END = {"breaker": 12.0}

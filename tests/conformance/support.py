@@ -1,0 +1,57 @@
+"""Running `squall run` as a user does, and reading what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SCENARIOS = ROOT / "suites" / "scenarios"
+SHORT = ROOT / "tests" / "scenarios" / "short.yaml"
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    output: str
+    folder: Path
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """Requirement to verdict, of those that were shown."""
+        results = json.loads((self.folder / "results.json").read_text())
+        return {
+            r["id"]: r["verdict"] for r in results["requirements"] if r["verdict"] != "not shown"
+        }
+
+    def reasons(self, verdict: str) -> str:
+        results = json.loads((self.folder / "results.json").read_text())
+        return "\n".join(
+            f"{check['name']} {check['subject']}: {check['reason']}"
+            for requirement in results["requirements"]
+            for check in requirement["checks"]
+            if check["verdict"] == verdict
+        )
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This one's, with the repository on the path, so that `tests.broken` can be imported by a node."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **more}
+
+
+def squall_run(scenario: Path, out: Path, *options: str, within: float = 400.0) -> Ran:
+    argv = [sys.executable, "-m", "harness", "run", str(scenario), "--out", str(out), *options]
+    done = subprocess.run(
+        argv,
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=within,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout + done.stderr, out / "latest")

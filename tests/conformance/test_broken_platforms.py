@@ -1,0 +1,79 @@
+"""Each platform here breaks one promise on purpose; a run must exit 1 and name that requirement, and no other.
+
+The scenarios last as long as the specification's own values make them, so those of one session run side by side.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+
+from tests.conformance.support import SCENARIOS, squall_run
+
+SIDE_BY_SIDE = 4
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    requirement: str
+    scenario: str
+    settings: tuple[str, ...]
+    says: str  # the check that must have failed
+
+
+CASES = [
+    Case("jitter-of-half", "P2", "p2-retries", ("pop.retry.jitter=0.5",), "retries"),
+    Case("five-attempts", "P2", "p2-retries", ("pop.retry.max_attempts=5",), "retries"),
+    Case("opens-after-six", "P1", "p1-breaker", ("pop.breaker.failure_threshold=6",), "breaker"),
+    Case("open-for-20-s", "P1", "p1-breaker", ("pop.breaker.timeout=20",), "breaker"),
+    Case("polls-each-20-s", "P3", "p3-levels", ("pop.poll_interval=20",), "staleness"),
+    Case("levels-untold", "P3", "p3-levels", ("program=tests.broken.quiet_levels",), "levels"),
+    Case("new-flags-in-l2", "P3", "p3-levels", ("program=tests.broken.eager_memory",), "answers"),
+    Case("no-failover", "S2", "s2-hub-failure", ("pop.failover=false",), "recovery"),
+    Case("stampede", "S2", "s2-hub-failure", ("pop.reconnect_spread=0",), "reconnect_spread"),
+    Case("nobody-alerted", "S2", "s2-hub-failure", ("program=tests.broken.mute_alerts",), "alert"),
+    Case("drops-deltas", "S1", "s1-fan-out", ("program=tests.broken.drops_deltas",), "stream"),
+    Case(
+        "acknowledges-early", "D1", "d1-api-loss", ("program=tests.broken.early_ack",), "durability"
+    ),
+    Case(
+        "keeps-a-dead-pop",
+        "E2",
+        "e2-pop-failure",
+        ("anycast.health.failures=1000000", "anycast.health.loss_is_down=false"),
+        "availability",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def runs(request, tmp_path_factory):
+    """The selected cases' runs, as futures: the first test waits for the longest, the others find theirs done."""
+    chosen = {item.callspec.params["case"] for item in request.session.items if _is_ours(item)}
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        yield {
+            case: pool.submit(
+                squall_run,
+                SCENARIOS / f"{case.scenario}.yaml",
+                tmp_path_factory.mktemp(case.name),
+                *(word for setting in case.settings for word in ("--set", setting)),
+            )
+            for case in CASES
+            if case in chosen
+        }
+
+
+def _is_ours(item):
+    return item.path.name == "test_broken_platforms.py" and hasattr(item, "callspec")
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_broken_promise_is_named(runs, case):
+    ran = runs[case].result()
+    assert ran.code == 1, ran.output
+    assert ran.verdicts == {case.requirement: "fail"}, ran.output
+    assert case.says in ran.reasons("fail"), ran.reasons("fail")

@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import pytest
+from netlab import Daemon
+
+
+@pytest.fixture(scope="session")
+def daemon():
+    with Daemon() as running:
+        yield running
