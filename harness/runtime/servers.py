@@ -189,13 +189,12 @@ def _output(command: list[str]) -> str:
 # -------------------------------------------------------------------------------------------------- before the start
 
 
-@functools.cache
 def postgres_template(binaries: Path) -> Path:
     """A data directory as initdb makes it, with user and database ``squall``; made once per version and kept.
 
     Raises `MissingPartError` or `RuntimeFailure`.
     """
-    version = _output([str(binaries / "postgres"), "--version"])
+    version = _postgres_version(binaries)
     recipe = hashlib.sha256(f"{version}\n{_ACCESS}\n{_DATABASES}".encode()).hexdigest()[:8]
     cache = squall_dir() / "cache"
     cache.mkdir(mode=0o711, exist_ok=True)
@@ -208,6 +207,11 @@ def postgres_template(binaries: Path) -> Path:
             _make_template(binaries, making)
             making.rename(kept)
     return kept
+
+
+@functools.cache
+def _postgres_version(binaries: Path) -> str:
+    return _output([str(binaries / "postgres"), "--version"])
 
 
 def _make_template(binaries: Path, room: Path) -> None:

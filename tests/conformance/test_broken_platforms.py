@@ -43,7 +43,11 @@ CASES = [
         "keeps-a-dead-pop",
         "E2",
         "e2-pop-failure",
-        ("anycast.health.failures=1000000", "anycast.health.loss_is_down=false"),
+        (
+            "program=tests.broken.keeps_dead_pop",
+            "anycast.health.failures=1000000",
+            "anycast.health.loss_is_down=false",
+        ),
         "availability",
     ),
 ]

@@ -75,7 +75,6 @@ def test_path_then_debian_then_the_wheel(nothing_installed, monkeypatch, tmp_pat
 def test_the_template_is_made_once(squall_home):
     binaries = servers.find_postgres()
     first = servers.postgres_template(binaries)
-    servers.postgres_template.cache_clear()
     before = (first / "data" / "PG_VERSION").stat().st_mtime_ns
     assert servers.postgres_template(binaries) == first
     assert (first / "data" / "PG_VERSION").stat().st_mtime_ns == before
