@@ -66,10 +66,11 @@ class NodeFault:
 
 
 async def gone(cluster: Cluster, node: str) -> Proof:
-    """The process has ended and its own address refuses (or, behind a port forwarder, ends the connection at once)."""
+    """The process has ended, and its own address refuses, is not there any more, or ends the connection at once."""
     state = cluster.state(node)
     reach = await probe(*door(cluster, node), _common.SILENCE)
-    bit = state is NodeState.EXITED and reach.error in ("refused", "reset", "closed")
+    silent = not reach.connected or reach.error in ("reset", "closed")
+    bit = state is NodeState.EXITED and silent
     return Proof(bit=bit, seen=f"{node} is {state}, {cluster.plan.node[node]}: {reach}")
 
 

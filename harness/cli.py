@@ -140,7 +140,7 @@ def _add_run(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "-k", dest="keyword", metavar="TEXT", help="only scenarios whose name contains it"
     )
-    parser.add_argument("--runtime", default="process", help="where nodes run: process (default)")
+    _add_runtime(parser)
     parser.add_argument(
         "--set",
         action="append",
@@ -159,6 +159,15 @@ def _add_run(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
 
 
+def _add_runtime(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--runtime",
+        default="process",
+        metavar="KIND",
+        help="where nodes run: process (default) or docker",
+    )
+
+
 def _add_cluster_commands(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     up = _command(
         sub,
@@ -167,6 +176,7 @@ def _add_cluster_commands(sub: argparse._SubParsersAction[argparse.ArgumentParse
         "start a cluster to play with; it stays until `squall down`",
     )
     up.add_argument("topology", type=Path, help="a topology file")
+    _add_runtime(up)
     up.add_argument("--name", help="the cluster's name (default: the topology's)")
     up.add_argument(
         "--set", action="append", default=[], metavar="ROLE.SETTING=VALUE", help="change a setting"

@@ -10,10 +10,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import SquallError
-from harness.network.obtain import find_toxiproxy
 from harness.probes import Site
 from harness.runtime import persistent
-from harness.runtime.servers import find_postgres, find_redis
+from harness.runtime.session import prepare
 from harness.scenario.observe import StatusWatch
 from harness.target import Target, fill, fill_headers, fill_path
 from harness.topology_yaml import load_topology, override
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 
     from harness.history import Status
-    from harness.runtime.process import ProcessCluster
+    from harness.runtime.base import Parts
+    from harness.runtime.leased import LeasedCluster
     from harness.topology import Topology
 
 OK = 0
@@ -41,8 +41,8 @@ def up(args: argparse.Namespace) -> int:
     topology = override(load_topology(args.topology), args.set)
     name = args.name or topology.name
     persistent.check_free(name)
-    _find_parts(topology)
-    return interruptible(_up(topology, name))
+    parts = prepare(args.runtime, [topology], _say)
+    return interruptible(_up(topology, name, args.runtime, parts))
 
 
 def status(args: argparse.Namespace) -> int:
@@ -89,7 +89,7 @@ def choose(name: str | None) -> str:
 
 
 @contextlib.asynccontextmanager
-async def attached(name: str) -> AsyncIterator[ProcessCluster]:
+async def attached(name: str) -> AsyncIterator[LeasedCluster]:
     """A connection to it, ended at the end. Raises `SquallError` when there is none of that name."""
     cluster = await persistent.attach(name)
     try:
@@ -101,19 +101,10 @@ async def attached(name: str) -> AsyncIterator[ProcessCluster]:
 # -------------------------------------------------------------------------------------------------- up, down
 
 
-def _find_parts(topology: Topology) -> None:
-    """Whatever is missing is said before anything starts."""
-    find_toxiproxy(_say)
-    if topology.nodes_of("postgres"):
-        find_postgres()
-    if topology.nodes_of("redis"):
-        find_redis()
-
-
-async def _up(topology: Topology, name: str) -> int:
+async def _up(topology: Topology, name: str, runtime: str, parts: Parts) -> int:
     _say(f"starting {name}: {len(topology.nodes)} nodes, {len(topology.links)} links")
     began = time.monotonic()
-    cluster = await persistent.up(topology, name)
+    cluster = await persistent.up(topology, name, runtime=runtime, parts=parts)
     try:
         unsettled = await _settle(cluster)
         _say(f"ready in {time.monotonic() - began:.1f} s\n")
@@ -130,18 +121,18 @@ async def _up(topology: Topology, name: str) -> int:
     return OK
 
 
-async def _settle(cluster: ProcessCluster) -> str:
+async def _settle(cluster: LeasedCluster) -> str:
     """Until the nodes that tell of a level have what they serve; else what was last seen of them."""
     watch = StatusWatch(_site(cluster))
     levelled = await watch.nodes_with_levels()
     return await watch.until(levelled, lambda said: said.level == _WELL, SETTLE_WITHIN)
 
 
-def _site(cluster: ProcessCluster) -> Site:
+def _site(cluster: LeasedCluster) -> Site:
     return Site(cluster.plan, Target(), lambda _event: None, 0)
 
 
-def _how_to(cluster: ProcessCluster, name: str) -> str:
+def _how_to(cluster: LeasedCluster, name: str) -> str:
     """What to do with it, ready to be pasted."""
     plan, target, ends = cluster.plan, Target(), cluster.plan.topology.endpoints
     lines = []
@@ -164,7 +155,7 @@ def _how_to(cluster: ProcessCluster, name: str) -> str:
     inner = [node.name for node in nodes if not node.is_server and node.name not in doors]
     node = (inner or [each.name for each in nodes])[-1]
     lines += [
-        ("logs", f"{cluster.log(node).parent}/NODE.log"),
+        ("logs", cluster.logs),
         ("look", f"squall status {name}"),
         ("break", f"squall fault list; squall fault crash {node}; squall heal"),
         ("end", f"squall down {name}"),
@@ -197,7 +188,7 @@ async def _status(names: Sequence[str]) -> int:
     return OK
 
 
-async def _show(cluster: ProcessCluster, name: str) -> None:
+async def _show(cluster: LeasedCluster, name: str) -> None:
     topology = cluster.plan.topology
     site = _site(cluster)
     programs = [node.name for node in topology.nodes.values() if not node.is_server]

@@ -16,14 +16,13 @@ import msgspec
 import reports
 from harness import conformance
 from harness.errors import SpecError, SquallError
-from harness.network.obtain import find_toxiproxy
 from harness.requirements import load_requirements
+from harness.runtime.containers.leases import clean_strays, find_strays
 from harness.runtime.doctor import clean, find_leftovers
-from harness.runtime.servers import find_postgres, find_redis
-from harness.runtime.session import check_runtime, open_session
+from harness.runtime.session import find_kind, open_session, prepare
 from harness.scenario.environment import describe
 from harness.scenario.judge import Judged, judge, unfinished, write_judged
-from harness.scenario.load import find_scenarios, load_scenario, reload_scenario
+from harness.scenario.load import check_faults, find_scenarios, load_scenario, reload_scenario
 from harness.scenario.model import Scenario
 from harness.topology_yaml import load_topology
 from harness.version import version
@@ -38,14 +37,17 @@ Suites = Callable[[], Path]
 def run(args: argparse.Namespace, suites: Suites) -> int:
     """Run what was asked for; the last line says where the report is."""
     scenarios = _select(args, suites)
-    _find_parts(args.runtime)
+    kind = find_kind(args.runtime)
+    for scenario in scenarios:
+        check_faults(scenario, has_interfaces=kind.has_interfaces)
+    parts = prepare(args.runtime, [scenario.topology for scenario in scenarios], _say)
     folder = conformance.RunFolder.create(args.out)
     jobs = max(1, args.jobs)
     screen = _Screen(scenarios, jobs=jobs, verbose=args.verbose)
     screen.begin(folder, args.runtime)
     began = time.monotonic()
     programs = sorted({scenario.topology.program for scenario in scenarios})
-    with open_session(args.runtime, programs) as session:
+    with open_session(args.runtime, parts, programs) as session:
         results = conformance.run(scenarios, folder, session, screen, jobs)
     info = reports.RunFacts(
         run=folder.id,
@@ -53,7 +55,7 @@ def run(args: argparse.Namespace, suites: Suites) -> int:
         wall=time.monotonic() - began,
         command=shlex.join(["squall", *sys.argv[1:]]),
         runtime=args.runtime,
-        environment=describe(args.runtime),
+        environment=describe(args.runtime, parts),
         scenarios=sorted(result.name for result in results),
     )
     (folder.path / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(info)))
@@ -84,12 +86,8 @@ def _select(args: argparse.Namespace, suites: Suites) -> list[Scenario]:
     return chosen
 
 
-def _find_parts(runtime: str) -> None:
-    """Everything that is missing is said before anything starts."""
-    check_runtime(runtime)
-    find_postgres()
-    find_redis()
-    find_toxiproxy()
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 class _Screen(conformance.Listener):
@@ -232,7 +230,8 @@ def requirements(args: argparse.Namespace, suites: Suites) -> int:
 
 def doctor(args: argparse.Namespace) -> int:
     """Exit code 0 when nothing is left (or it was cleaned), 1 when something is."""
-    left = find_leftovers()
+    rooms, strays = find_leftovers(), find_strays()
+    left = [*rooms, *strays]
     for item in left:
         print(item)
     if not left:
@@ -241,7 +240,8 @@ def doctor(args: argparse.Namespace) -> int:
     if not args.clean:
         print(f"{len(left)} left behind; `squall doctor --clean` ends and removes them")
         return 1
-    clean(left)
-    still = find_leftovers()
+    clean_strays(strays)
+    clean(rooms)
+    still = [*find_leftovers(), *find_strays()]
     print(f"cleaned {len(left) - len(still)} of {len(left)}")
     return 1 if still else 0

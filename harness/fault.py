@@ -24,8 +24,8 @@ class Proof(msgspec.Struct, frozen=True):
 class Undo(msgspec.Struct, frozen=True, kw_only=True):
     """One act that undoes a part of a fault, written to the ledger before the act it undoes. Safe to carry out twice.
 
-    `action` is one of "resume", "start" (subject: a node), "restore" (a link), "remove-toxic" (a link; `detail`
-    names the toxic).
+    `action` is one of "resume", "start", "connect" (subject: a node), "restore" (a link), "remove-toxic" (a link;
+    `detail` names the toxic).
     """
 
     action: str

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from harness.fault import Fault, Proof, Undo
-    from harness.runtime.process import ProcessCluster
+    from harness.runtime.leased import LeasedCluster
     from harness.runtime.wire import Entry
 
 OK, UNKNOWN, INTERRUPTED = 0, 2, 130
@@ -76,7 +76,7 @@ async def _fault(name: str, fault: Fault, label: str, duration: float | None) ->
         return UNKNOWN if not healed else INTERRUPTED if interrupted else OK
 
 
-async def _not_twice(cluster: ProcessCluster, undos: Iterable[Undo]) -> None:
+async def _not_twice(cluster: LeasedCluster, undos: Iterable[Undo]) -> None:
     """Healing one of two equal faults would heal both."""
     for entry in await cluster.outstanding():
         if entry.undo in undos:
@@ -84,14 +84,14 @@ async def _not_twice(cluster: ProcessCluster, undos: Iterable[Undo]) -> None:
 
 
 async def _record(
-    cluster: ProcessCluster, undos: Sequence[Undo], *, hold: bool = False
+    cluster: LeasedCluster, undos: Sequence[Undo], *, hold: bool = False
 ) -> list[Entry]:
     """The ledger is undone from its end; so the first to be undone is recorded last."""
     numbers = [await cluster.record(undo, hold=hold) for undo in reversed(undos)]
     return [entry for entry in await cluster.outstanding() if entry.id in numbers]
 
 
-async def _leave(cluster: ProcessCluster, undos: Sequence[Undo], entries: Iterable[Entry]) -> int:
+async def _leave(cluster: LeasedCluster, undos: Sequence[Undo], entries: Iterable[Entry]) -> int:
     """From now on it waits for `heal`, if there is anything left to be healed."""
     lasting = [undo for undo in undos if await in_force(cluster, undo)]
     await _record(cluster, lasting, hold=True)
@@ -114,7 +114,7 @@ async def _interrupted_within(duration: float) -> bool:
     return False
 
 
-async def _mend(cluster: ProcessCluster, fault: Fault, entries: Iterable[Entry]) -> bool:
+async def _mend(cluster: LeasedCluster, fault: Fault, entries: Iterable[Entry]) -> bool:
     try:
         async with asyncio.timeout(FAULT_WITHIN):
             await fault.heal(cluster)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("squall", "chaos testing and conformance")
     group.addoption(
-        "--squall-runtime", default="process", help="where nodes run: process (default)"
+        "--squall-runtime", default="process", help="where nodes run: process (default) or docker"
     )
     group.addoption(
         "--squall-out",

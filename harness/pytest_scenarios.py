@@ -14,11 +14,12 @@ import pytest
 from harness.conformance import RunFolder
 from harness.errors import SquallError
 from harness.priority import MEASURING, set_nice
-from harness.runtime.session import Session, open_session
+from harness.runtime.session import Session, find_kind, open_session, prepare
 from harness.scenario.execute import execute
 from harness.scenario.judge import Judged, judge, unfinished, write_judged
-from harness.scenario.load import load_scenario
+from harness.scenario.load import check_faults, load_scenario
 from harness.scenario.model import Scenario
+from harness.topology import Topology
 from harness.verdict import Finding, Verdict
 
 _KEY: pytest.StashKey[Squall] = pytest.StashKey()
@@ -127,7 +128,8 @@ class Squall:
         started = time.monotonic()
         set_nice(MEASURING)
         try:
-            execute(scenario, folder, self._run.id, self._session(scenario.topology.program), _tell)
+            check_faults(scenario, has_interfaces=find_kind(self.runtime).has_interfaces)
+            execute(scenario, folder, self._run.id, self._session(scenario.topology), _tell)
         except SquallError as error:
             result = unfinished(scenario, str(error), time.monotonic() - started)
         else:
@@ -141,12 +143,13 @@ class Squall:
         assert self._run is not None, "nothing has run yet"
         return max(self._run.path.glob(f"{result.name}*"), key=lambda path: path.stat().st_mtime)
 
-    def _session(self, program: str) -> Session:
-        if program not in self._sessions:
-            self._sessions[program] = self._stack.enter_context(
-                open_session(self.runtime, [program])
+    def _session(self, topology: Topology) -> Session:
+        if topology.program not in self._sessions:
+            parts = prepare(self.runtime, [topology], lambda line: _tell("parts", line))
+            self._sessions[topology.program] = self._stack.enter_context(
+                open_session(self.runtime, parts, [topology.program])
             )
-        return self._sessions[program]
+        return self._sessions[topology.program]
 
     def close(self) -> None:
         self._stack.close()

@@ -34,6 +34,8 @@ def words(undo: Undo) -> str:
             return f"{undo.subject} is down"
         case "resume":
             return f"{undo.subject} is paused"
+        case "connect":
+            return f"{undo.subject} is disconnected"
         case "restore":
             return f"{undo.subject} is cut"
         case "remove-toxic":
@@ -47,6 +49,8 @@ async def in_force(cluster: Cluster, undo: Undo) -> bool:
         return cluster.state(undo.subject) is NodeState.EXITED
     if undo.action == "resume":
         return cluster.state(undo.subject) is NodeState.PAUSED
+    if undo.action == "connect":
+        return not await cluster.connected(undo.subject)
     link = await cluster.network.state(undo.subject)
     if undo.action == "restore":
         return not link.enabled

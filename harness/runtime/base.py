@@ -6,13 +6,18 @@ A run has two steps so that recording proxies can be in place before the nodes b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from harness.network.base import LinkControl
 from harness.topology import Topology
+
+if TYPE_CHECKING:
+    from harness.runtime.leased import LeasedCluster
+    from harness.runtime.warden_client import WardenClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,21 @@ class Cluster(Protocol):
     async def start(self, node: str) -> None:
         """Start a node that has exited, at its old address with its old data, and wait until it is ready."""
 
+    @property
+    def has_interfaces(self) -> bool:
+        """Whether a node has a network interface of its own, which `disconnect` takes away."""
+        ...
+
+    async def disconnect(self, node: str) -> None:
+        """Take its interface away: it reaches nobody, nobody reaches it, and it runs on. Idempotent."""
+
+    async def connect(self, node: str) -> None:
+        """Undo `disconnect`: the same networks, the same addresses. Idempotent."""
+
+    async def connected(self, node: str) -> bool:
+        """Whether it has its interface, as the runtime sees it now."""
+        ...
+
     def state(self, node: str) -> NodeState:
         """As the operating system or the container engine sees it now, not as we last left it."""
         ...
@@ -89,8 +109,39 @@ class Cluster(Protocol):
 
 
 class Runtime(Protocol):
-    name: str
-
     def plan(self, topology: Topology, state_dir: Path, taps: tuple[str, ...] = ()) -> Plan: ...
 
     async def start(self, plan: Plan) -> Cluster: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a runtime needs before it can start anything, found or made. Plain data, so that forked workers have it too.
+
+    `facts`: names and versions for the report. `image`: of containers.
+    """
+
+    facts: dict[str, str] = field(default_factory=dict)
+    image: str = ""
+
+
+class Kind(Protocol):
+    """One way to run nodes, known by its name in `harness.runtime.session.KINDS`."""
+
+    has_interfaces: bool  # as its clusters' nodes
+
+    def prepare(self, topologies: Sequence[Topology], say: Callable[[str], None]) -> Parts:
+        """Find every part, or make it. Raises `SquallError` for what is missing, before anything starts."""
+        ...
+
+    def preload(self, programs: Iterable[str]) -> list[str]:
+        """The modules that the warden had better load before it is asked to start them."""
+        ...
+
+    def open(self, warden: Path, parts: Parts, *, seed: int = 0) -> Runtime:
+        """A runtime whose clusters are leases at the warden with that socket."""
+        ...
+
+    def attach(self, plan: Plan, client: WardenClient) -> LeasedCluster:
+        """A cluster that is up, by a connection that has been attached to it."""
+        ...

@@ -5,39 +5,66 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from harness.errors import RuntimeFailure, SquallError
 from harness.runtime import doctor
-from harness.runtime.base import Plan
+from harness.runtime.base import Parts, Plan
 from harness.runtime.home import Room, rooms_dir
-from harness.runtime.process import ProcessCluster, ProcessRuntime
+from harness.runtime.session import find_kind
 from harness.runtime.warden_client import WardenClient, start_detached
 from harness.runtime.wire import Attach, Attached
 from harness.yamlspec import nearest
 
 if TYPE_CHECKING:
+    from harness.runtime.leased import LeasedCluster
     from harness.topology import Topology
 
-DOWN_WITHIN = 20.0  # s
+DOWN_WITHIN = 20.0  # s, once its nodes have ended
 _PREFIX = "up-"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
-async def up(topology: Topology, name: str = "", *, seed: int = 0) -> ProcessCluster:
+class Kept(msgspec.Struct, frozen=True):
+    """What a room says of the cluster in it."""
+
+    runtime: str
+    plan: Plan
+
+
+async def up(
+    topology: Topology,
+    name: str = "",
+    *,
+    runtime: str = "process",
+    parts: Parts | None = None,
+    seed: int = 0,
+) -> LeasedCluster:
     """Start a cluster that lives until `down`; `name` is by default the topology's. Returns a connection to it.
 
-    Raises `SquallError` when there is one of that name, `RuntimeFailure` when it does not get ready: then nothing stays.
+    `parts`: as the runtime's kind prepared them. Raises `SquallError` when there is one of that name, `RuntimeFailure`
+    when it does not get ready: then nothing stays.
     """
     room = check_free(name or topology.name)
-    await asyncio.to_thread(start_detached, room, [topology.program])
+    kind = find_kind(runtime)
+    await asyncio.to_thread(start_detached, room, kind.preload([topology.program]))
     try:
-        return await _start(room, topology, seed)
+        opened = kind.open(room.sock, parts or Parts(), seed=seed)
+        # In the room, so that it goes when the cluster goes.
+        plan = opened.plan(topology, room.path / "run")
+        cluster = cast("LeasedCluster", await opened.start(plan))
+        try:
+            await asyncio.to_thread(room.plan.write_bytes, _encode(Kept(runtime, plan)))
+            await cluster.keep()
+        except BaseException:
+            await cluster.close()
+            raise
     except BaseException:
         await _gone(room)  # so that the name is free when the user reads why
         raise
+    return cluster
 
 
 def check_free(name: str) -> Room:
@@ -48,21 +75,7 @@ def check_free(name: str) -> Room:
     return room
 
 
-async def _start(room: Room, topology: Topology, seed: int) -> ProcessCluster:
-    runtime = ProcessRuntime(room.sock, seed=seed)
-    # In the room, so that it goes when the cluster goes.
-    plan = runtime.plan(topology, room.path / "run")
-    cluster = await runtime.start(plan)
-    try:
-        await asyncio.to_thread(room.plan.write_bytes, _encode(plan))
-        await cluster.keep()
-    except BaseException:
-        await cluster.close()
-        raise
-    return cluster
-
-
-async def attach(name: str) -> ProcessCluster:
+async def attach(name: str) -> LeasedCluster:
     """A connection to a cluster that is up. End it by ``detach()``; ``close()`` ends the cluster.
 
     Raises `SquallError` when there is none of that name.
@@ -73,12 +86,11 @@ async def attach(name: str) -> ProcessCluster:
     client = WardenClient(room.sock)
     try:
         attached = client.ask_now(Attach(), Attached)
-        plan = _decode(await asyncio.to_thread(room.plan.read_bytes))
+        kept = _decode(await asyncio.to_thread(room.plan.read_bytes))
+        cluster = find_kind(kept.runtime).attach(kept.plan, client)
     except (OSError, RuntimeFailure, msgspec.MsgspecError) as error:
         client.close()
         raise SquallError(f"'{name}' can't be attached to: {error}") from error
-    # This connection knows the links' ends, but not what others did to them: it can't rebuild a daemon.
-    cluster = ProcessCluster(plan, client, may_restart=False)
     await cluster.listen(attached.nodes)
     return cluster
 
@@ -122,12 +134,12 @@ def _room(name: str) -> Room:
     return Room(rooms_dir() / f"{_PREFIX}{name}")
 
 
-def _encode(plan: Plan) -> bytes:
-    return msgspec.json.encode(plan, enc_hook=str)
+def _encode(kept: Kept) -> bytes:
+    return msgspec.json.encode(kept, enc_hook=str)
 
 
-def _decode(raw: bytes) -> Plan:
-    return msgspec.json.decode(raw, type=Plan, dec_hook=_path)
+def _decode(raw: bytes) -> Kept:
+    return msgspec.json.decode(raw, type=Kept, dec_hook=_path)
 
 
 def _path(kind: type, value: Any) -> Any:

@@ -5,28 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from harness.errors import RuntimeFailure, SquallError
 from harness.network.obtain import find_toxiproxy
-from harness.network.toxiproxy import Toxiproxy
-from harness.runtime import procfs, readiness, servers
+from harness.runtime import procfs, servers
 from harness.runtime.addresses import listeners, make_plan, prefix_of
-from harness.runtime.base import NodeState, Plan
+from harness.runtime.base import NodeState, Parts, Plan
+from harness.runtime.leased import LOG_TAIL, LeasedCluster, indented, together
+from harness.runtime.node_file import node_config
 from harness.runtime.warden_client import Event, WardenClient, WardenProcess
 from harness.runtime.wire import (
-    CarryOut,
     Claim,
     Claimed,
-    Done,
-    End,
-    Entry,
-    Keep,
-    Outstanding,
     Preload,
-    Record,
     Respawn,
     Signal,
     Spawn,
@@ -35,10 +28,8 @@ from harness.runtime.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from harness.fault import Undo
-    from harness.network.base import LinkControl
     from harness.topology import Node, Topology
 
 START_WITHIN = 30.0  # s for a whole cluster; two or three on an idle machine
@@ -46,7 +37,6 @@ NODE_START_WITHIN = 30.0  # s; PostgreSQL may have to recover first
 STOP_WITHIN = 10.0
 GONE_WITHIN = 5.0  # s; SIGKILL and SIGSTOP take milliseconds
 TOXIPROXY = "@toxiproxy"  # can't be a node's name
-LOG_TAIL = 5  # lines
 
 
 class ProcessRuntime:
@@ -54,8 +44,6 @@ class ProcessRuntime:
 
     Each plan is a lease: the cluster ends with this process at the latest. `seed` decides each node's own seed.
     """
-
-    name = "process"
 
     def __init__(self, warden: Path | None = None, *, seed: int = 0) -> None:
         self._socket = warden
@@ -123,31 +111,22 @@ class ProcessRuntime:
         return self._own.socket
 
 
-class ProcessCluster:
+class ProcessCluster(LeasedCluster):
     """A running cluster. Use it from the event loop that started it."""
 
     def __init__(self, plan: Plan, client: WardenClient, *, may_restart: bool = True) -> None:
-        self.plan = plan
-        self.toxiproxy = Toxiproxy(plan.toxiproxy, self._restart_toxiproxy if may_restart else None)
-        self.network: LinkControl = self.toxiproxy
-        self._client = client
+        super().__init__(plan, client, may_restart=may_restart)
         self._running: dict[str, Spawned] = {}
-        self._ready: set[str] = set()
-        self._closed = False
-
-    def __repr__(self) -> str:
-        by_state: dict[NodeState, list[str]] = {}
-        for node in self.plan.topology.nodes:
-            by_state.setdefault(self.state(node), []).append(node)
-        states = "; ".join(f"{state}: {', '.join(names)}" for state, names in by_state.items())
-        return f"ProcessCluster({self.plan.topology.name} at {prefix_of(self.plan)}.0/24; {states})"
 
     @property
     def client(self) -> WardenClient:
         return self._client
 
+    @property
+    def place(self) -> str:
+        return f"{prefix_of(self.plan)}.0/24"
+
     async def listen(self, running: Iterable[Spawned] = ()) -> None:
-        """Follow what the warden says of the nodes; `running` is what it said so far."""
         for spawned in running:
             self.heard(spawned)
             self._ready.add(spawned.node)
@@ -169,6 +148,17 @@ class ProcessCluster:
     def log(self, node: str) -> Path:
         """What the node wrote to stdout and stderr, over all its lives."""
         return log_path(self.plan, node)
+
+    @property
+    def logs(self) -> str:
+        return f"{log_path(self.plan, 'NODE')}"
+
+    def tail(self, node: str) -> str:
+        try:
+            lines = self.log(node).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return ""
+        return indented(lines[-LOG_TAIL:])
 
     def state(self, node: str) -> NodeState:
         self._node(node)
@@ -212,77 +202,26 @@ class ProcessCluster:
         await self._client.ask(Signal(node, signal.SIGCONT), list)
         await self._until(lambda: self._all_in(node, stopped=False), f"{node} was not resumed")
 
+    @property
+    def has_interfaces(self) -> bool:
+        return False
+
+    async def disconnect(self, node: str) -> None:
+        raise RuntimeFailure(f"{node} can't be disconnected: processes share the loopback interface")
+
+    async def connect(self, node: str) -> None:
+        """Nothing was disconnected."""
+
+    async def connected(self, node: str) -> bool:  # noqa: ARG002 - all are, always
+        return True
+
     async def start(self, node: str) -> None:
         if self.state(node) is NodeState.PAUSED:
             raise RuntimeFailure(f"{node} is paused: resume it")
         await self._client.ask(Respawn(node), Spawned)
         await self.ready(node, NODE_START_WITHIN)
 
-    async def ready(self, node: str, within: float = 10.0) -> None:
-        role = self._node(node).role
-        seen = await readiness.until_ready(role, self.plan.node[node], within)
-        if seen:
-            raise RuntimeFailure(
-                f"{node} ({self.state(node)}) was not ready within {within:g} s: {seen}{_tail(self.log(node))}"
-            )
-        self._ready.add(node)
-
-    async def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            if self._client.listening:  # else the end of the connection ends the cluster
-                await self._client.ask(End(), type(None))  # answered when nothing is left
-        except RuntimeFailure:
-            if not self._client.lost:  # a warden that is gone has taken everything with it
-                raise
-        finally:
-            await self._client.aclose()
-
-    async def detach(self) -> None:
-        """Leave a kept cluster as it is and end only this connection."""
-        self._closed = True
-        await self._client.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
-
-    # ------------------------------------------------------------------------------------------------- the ledger
-
-    async def keep(self) -> None:
-        """From now on the cluster outlives this connection."""
-        address = (self.plan.toxiproxy.host, self.plan.toxiproxy.port)
-        await self._client.ask(Keep(address), type(None))
-
-    async def record(self, undo: Undo, *, hold: bool = False) -> int:
-        """Put it into the ledger before the act that it undoes; returns its id. In a kept cluster the warden carries
-        it out when this connection ends without `done`; with `hold` it waits for `carry_out`.
-        """
-        return await self._client.ask(Record(undo, hold), int)
-
-    async def done(self, entry: int) -> None:
-        """It has been undone."""
-        await self._client.ask(Done(entry), type(None))
-
-    async def outstanding(self) -> list[Entry]:
-        """What is not undone yet, last recorded first."""
-        return await self._client.ask(Outstanding(), list[Entry])
-
-    async def carry_out(self, entries: Iterable[Entry]) -> None:
-        """Let the warden undo them. Raises `RuntimeFailure` with what could not be."""
-        await self._client.ask(CarryOut(tuple(entry.id for entry in entries)), type(None))
-
     # ---------------------------------------------------------------------------------------------------- private
-
-    def _node(self, name: str) -> Node:
-        try:
-            return self.plan.topology.nodes[name]
-        except KeyError:
-            raise RuntimeFailure(f"there is no node '{name}'") from None
 
     async def _gone(self, node: str, within: float) -> None:
         if node in self._running:
@@ -311,6 +250,30 @@ class ProcessCluster:
         await self._client.ask(Respawn(TOXIPROXY), Spawned)
 
 
+class ProcessKind:
+    """Nodes are processes, `harness.runtime.base.Kind`."""
+
+    has_interfaces = False
+
+    def prepare(self, topologies: Sequence[Topology], say: Callable[[str], None]) -> Parts:
+        programs = {"toxiproxy": find_toxiproxy(say)}
+        if any(topology.nodes_of("postgres") for topology in topologies):
+            programs["postgresql"] = servers.find_postgres() / "postgres"
+        if any(topology.nodes_of("redis") for topology in topologies):
+            programs["redis"] = servers.find_redis()
+        return Parts({name: servers.version_of(path) for name, path in programs.items()})
+
+    def preload(self, programs: Iterable[str]) -> list[str]:
+        return list(programs)
+
+    def open(self, warden: Path, parts: Parts, *, seed: int = 0) -> ProcessRuntime:  # noqa: ARG002 - as Kind has it
+        return ProcessRuntime(warden, seed=seed)
+
+    def attach(self, plan: Plan, client: WardenClient) -> ProcessCluster:
+        # This connection knows the links' ends, but not what others did to them: it can't rebuild a daemon.
+        return ProcessCluster(plan, client, may_restart=False)
+
+
 class _Starter:
     """Starts everything at once: servers and toxiproxy while the warden loads the program, then all program nodes."""
 
@@ -330,7 +293,7 @@ class _Starter:
             (self._plan.state_dir / folder).mkdir(parents=True, exist_ok=True)
         await self._cluster.listen()
         nodes = self._plan.topology.nodes.values()
-        await _all(
+        await together(
             self._links(),
             *(self._server(node) for node in nodes if node.is_server),
             self._load([node for node in nodes if not node.is_server]),
@@ -340,7 +303,7 @@ class _Starter:
             if not node.is_server:
                 await self._client.ask(self._program(node), Spawned)
         left = max(1.0, deadline - asyncio.get_running_loop().time())
-        await _all(*(self._until_ready(node.name, left) for node in nodes))
+        await together(*(self._until_ready(node.name, left) for node in nodes))
 
     async def _links(self) -> None:
         plan = self._plan
@@ -390,7 +353,7 @@ class _Starter:
             await asyncio.wait({exited, ready}, return_when=asyncio.FIRST_COMPLETED)
             if not ready.done():
                 code = await exited
-                raise RuntimeFailure(f"{node} exited with {code}{_tail(self._cluster.log(node))}")
+                raise RuntimeFailure(f"{node} exited with {code}{self._cluster.tail(node)}")
             await ready
         finally:
             for task in (exited, ready):
@@ -398,48 +361,5 @@ class _Starter:
             await asyncio.gather(exited, ready, return_exceptions=True)
 
 
-async def _all(*acts: Awaitable[None]) -> None:
-    """All at once; every one runs to its end, then the failures are raised as one."""
-    results = await asyncio.gather(*acts, return_exceptions=True)
-    failures = [result for result in results if isinstance(result, BaseException)]
-    for failure in failures:
-        if not isinstance(failure, RuntimeFailure):
-            raise failure
-    if failures:
-        raise RuntimeFailure("\n".join(str(failure) for failure in failures))
-
-
 def log_path(plan: Plan, node: str) -> Path:
     return (plan.state_dir / "logs" / f"{node}.log").absolute()
-
-
-def node_config(plan: Plan, node: Node, home: Path, seed: int) -> dict[str, Any]:
-    """The JSON that a program node is started with; docs/architecture.md describes it."""
-    links: dict[str, list[dict[str, Any]]] = {}
-    for link in plan.topology.links_from(node.name):
-        address = plan.link[link.id]
-        role = plan.topology.nodes[link.to].role
-        target = {"to": link.to, "role": role, "host": address.host, "port": address.port}
-        links.setdefault(link.use, []).append(target)
-    listen = plan.node[node.name]
-    return {
-        "name": node.name,
-        "role": node.role,
-        "region": node.region,
-        "zone": node.zone,
-        "listen": {"host": listen.host, "port": listen.port},
-        "links": links,
-        "clients": {host: group for group, host in plan.client.items()},
-        "settings": node.settings,
-        "seed": zlib.crc32(f"{seed}:{node.name}".encode()),
-        "state_dir": str(home),
-    }
-
-
-def _tail(log: Path) -> str:
-    """The last lines of a log, each indented under the line that they explain."""
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    return "".join(f"\n    {line}" for line in lines[-LOG_TAIL:])

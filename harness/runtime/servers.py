@@ -14,7 +14,7 @@ import signal
 import stat
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from harness.errors import MissingPartError, RuntimeFailure, SquallError
@@ -170,6 +170,15 @@ def find_redis() -> Path:
     )
 
 
+def version_of(program: Path) -> str:
+    """The version number in what it prints for ``--version``; "" when it prints none."""
+    try:
+        found = re.search(r"\d+\.\d+(\.\d+)?", _output([str(program), "--version"]))
+    except MissingPartError:
+        return ""
+    return found.group() if found else ""
+
+
 def _package(name: str) -> Path | None:
     """The folder of an installed package, without importing it."""
     spec = importlib.util.find_spec(name)
@@ -286,14 +295,7 @@ async def _prepare_postgres(node: Node, address: Address, home: Path, log: Path)
         raise RuntimeFailure(
             f"can't copy PostgreSQL's data: {said.decode(errors='replace').strip()}"
         )
-    settings = {
-        **POSTGRES_SETTINGS,
-        **_texts(node, yes="on", no="off"),
-        "listen_addresses": address.host,
-        "port": str(address.port),
-    }
-    words = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
-    argv = (str(binaries / "postgres"), "-D", str(data), *words)
+    argv = (str(binaries / "postgres"), *_words(node, address, data))
     return Spawn(
         node.name, argv, str(log), str(data), env={"LC_ALL": "C"}, uid=user.uid, gid=user.gid
     )
@@ -305,16 +307,36 @@ def _prepare_redis(node: Node, address: Address, home: Path, log: Path) -> Spawn
     user = server_user() if _reachable(binary) and _reachable(home) else User(None, None)
     if user.uid is not None and user.gid is not None:
         os.chown(home, user.uid, user.gid)
+    argv = (str(binary), *_words(node, address, home))
+    return Spawn(node.name, argv, str(log), str(home), uid=user.uid, gid=user.gid)
+
+
+def container_command(node: Node, address: Address, home: PurePath) -> tuple[str, ...]:
+    """How it is started where its programs are on PATH and PostgreSQL's data is at `home`/postgres already."""
+    if node.role == "postgres":
+        return ("postgres", *_words(node, address, home / "postgres"))
+    return ("redis-server", *_words(node, address, home))
+
+
+def _words(node: Node, address: Address, data: PurePath) -> list[str]:
+    """A server's whole configuration, on its command line."""
+    if node.role == "postgres":
+        settings = {
+            **POSTGRES_SETTINGS,
+            **_texts(node, yes="on", no="off"),
+            "listen_addresses": address.host,
+            "port": str(address.port),
+        }
+        options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
+        return ["-D", str(data), *options]
     settings = {
         **REDIS_SETTINGS,
         **_texts(node, yes="yes", no="no"),
         "bind": address.host,
         "port": str(address.port),
-        "dir": str(home),
+        "dir": str(data),
     }
-    words = [word for key, value in settings.items() for word in (f"--{key}", value)]
-    argv = (str(binary), *words)
-    return Spawn(node.name, argv, str(log), str(home), uid=user.uid, gid=user.gid)
+    return [word for key, value in settings.items() for word in (f"--{key}", value)]
 
 
 def _texts(node: Node, *, yes: str, no: str) -> dict[str, str]:

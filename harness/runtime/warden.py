@@ -52,6 +52,8 @@ from harness.runtime.wire import (
     Entry,
     Exited,
     FromWarden,
+    Held,
+    Hold,
     Keep,
     Outstanding,
     Preload,
@@ -68,11 +70,14 @@ from harness.runtime.wire import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import ModuleType
 
 TICK = 0.05  # s between looks at processes that must go
 IDLE_EXIT = 30.0  # s after which a detached warden that nobody ever spoke to gives up
 SHUTDOWN_WITHIN = 8.0  # s; SIGKILL takes milliseconds, unless the machine is out of breath
+REMOVE_WITHIN = 90.0  # s; an engine takes a tenth of one for each container, or has to come back first
 READ_SIZE = 65536
+NODE_ACTIONS = {"start", "resume", "connect"}  # the others are about links
 
 
 class Refused(Exception):  # noqa: N818 - told to the client, never seen by a user
@@ -95,10 +100,14 @@ class Connection:
 
 @dataclass(eq=False, slots=True)
 class HeldCluster:
-    """One cluster: its claim, its processes, and who waits for what."""
+    """One cluster: what it holds (a range of addresses and processes, or containers), and who waits for what."""
 
-    claim: RangeClaim
+    name: str
     state_dir: Path
+    claim: RangeClaim | None = None
+    engine: str = ""  # where its containers are
+    removal: int | None = None  # pid of the helper that removes them
+    removed: bool = False
     specs: dict[str, Spawn] = field(default_factory=dict)
     pids: dict[str, Spawned] = field(default_factory=dict)  # of the nodes that run
     codes: dict[str, int] = field(default_factory=dict)
@@ -115,7 +124,8 @@ class HeldCluster:
 
     def __repr__(self) -> str:
         state = "ending" if self.ending is not None else "kept" if self.kept else "leased"
-        return f"HeldCluster({self.claim.prefix}, {state}, {len(self.pids)}/{len(self.specs)} run)"
+        what = f"{len(self.pids)}/{len(self.specs)} run" if self.claim else "containers"
+        return f"HeldCluster({self.name}, {state}, {what})"
 
 
 class Warden:
@@ -127,6 +137,7 @@ class Warden:
         self._clusters: list[HeldCluster] = []
         self._helpers: dict[int, Callable[[int], None]] = {}
         self._last_prefix = ""
+        self._leases = 0
         self._ever_connected = False
         self._running = True
         self._boot = procfs.boot_id()
@@ -193,7 +204,8 @@ class Warden:
         self._reap()
 
     def _shutdown(self) -> None:
-        deadline = time.monotonic() + SHUTDOWN_WITHIN
+        within = REMOVE_WITHIN if any(c.engine for c in self._clusters) else SHUTDOWN_WITHIN
+        deadline = time.monotonic() + within
         for cluster in list(self._clusters):
             self._end(cluster)
         while self._clusters and time.monotonic() < deadline:
@@ -307,6 +319,8 @@ class Warden:
                 return preload(module)
             case Claim(listeners):
                 return self._claim(connection, listeners)
+            case Hold(engine):
+                return self._hold(connection, engine)
             case Attach():
                 return self._attach(connection)
         return self._operate(connection, _cluster(connection), body)
@@ -349,17 +363,28 @@ class Warden:
         self._tell(connection, Reply(number, error=failed or None))
 
     def _claim(self, connection: Connection, listeners: Sequence[tuple[int, int]]) -> Claimed:
-        if connection.cluster is not None:
-            raise Refused("this connection has a cluster already")
+        _has_none(connection)
         claim = claim_range(listeners, self._last_prefix)
         self._last_prefix = claim.prefix
-        state_dir = self._room.path / claim.prefix
+        cluster = self._begin(connection, claim.prefix)
+        cluster.claim = claim
+        return Claimed(claim.prefix, str(cluster.state_dir))
+
+    def _hold(self, connection: Connection, engine: str) -> Held:
+        _has_none(connection)
+        self._leases += 1
+        cluster = self._begin(connection, f"{self._room.path.name}-{self._leases}")
+        cluster.engine = engine
+        return Held(cluster.name, str(self._room.path))
+
+    def _begin(self, connection: Connection, name: str) -> HeldCluster:
+        state_dir = self._room.path / name
         state_dir.mkdir(mode=0o711)
-        cluster = HeldCluster(claim, state_dir)
+        cluster = HeldCluster(name, state_dir)
         self._clusters.append(cluster)
         cluster.connections.add(connection)
         connection.cluster = cluster
-        return Claimed(claim.prefix, str(state_dir))
+        return cluster
 
     def _attach(self, connection: Connection) -> Attached:
         cluster = next((each for each in self._clusters if each.kept and each.ending is None), None)
@@ -368,7 +393,7 @@ class Warden:
         cluster.connections.add(connection)
         connection.cluster = cluster
         gone = (Spawned(name, 0, 0) for name in cluster.specs if name not in cluster.pids)
-        return Attached(cluster.claim.prefix, (*cluster.pids.values(), *gone))
+        return Attached(cluster.name, (*cluster.pids.values(), *gone))
 
     # ------------------------------------------------------------------------------------------------------- nodes
 
@@ -482,7 +507,7 @@ class Warden:
                 del cluster.dying[pid]
             else:
                 procfs.send(pid, signal.SIGKILL)
-        if cluster.dying or cluster.pids:
+        if cluster.dying or cluster.pids or not self._containers_gone(cluster):
             return
         for node in cluster.specs:
             remove_segment(cluster.state_dir / node / "data")
@@ -493,12 +518,27 @@ class Warden:
             cluster.state_dir.exists()
         ):  # a copy that its killed worker began still writes: again at the next tick
             return
-        cluster.claim.close()
+        if cluster.claim is not None:
+            cluster.claim.close()
         self._clusters.remove(cluster)
         for connection, number in cluster.ending or []:
             self._answer(connection, number, None)
         for connection in cluster.connections:
             connection.cluster = None
+
+    def _containers_gone(self, cluster: HeldCluster) -> bool:
+        """A helper removes them, and the next one tries again if it can't: the engine may be away for a while."""
+        if not cluster.engine or cluster.removed:
+            return True
+        if cluster.removal is None:
+
+            def ended(code: int) -> None:
+                cluster.removal, cluster.removed = None, code == 0
+
+            act = partial(_remove_containers, cluster.engine, cluster.name)
+            cluster.removal = fork_helper(act, sys.stderr.fileno())
+            self._helpers[cluster.removal] = ended
+        return False
 
     # -------------------------------------------------------------------------------------------------- the ledger
 
@@ -511,7 +551,9 @@ class Warden:
             raise Refused("the cluster has no ledger")
         links: list[Entry] = []
         for entry in [each for each in ledger.outstanding() if each.id in numbers]:
-            if entry.undo.action == "resume":
+            if cluster.engine and entry.undo.action in NODE_ACTIONS:
+                links.append(entry)
+            elif entry.undo.action == "resume":
                 self._signal(cluster, entry.undo.subject, signal.SIGCONT, tree=True)
                 ledger.done(entry.id)
             elif entry.undo.action == "start":
@@ -522,7 +564,7 @@ class Warden:
         if not links:
             then("")
             return
-        act = partial(undo_links, cluster.toxiproxy, links)
+        act = partial(_undo, cluster.toxiproxy, links, cluster.engine, cluster.name)
         pid = fork_helper(act, sys.stderr.fileno())
         self._helpers[pid] = partial(_links_undone, ledger, links, then)
 
@@ -537,6 +579,23 @@ def _links_undone(
     else:
         subjects = ", ".join(entry.undo.subject for entry in links)
         then(f"could not restore {subjects}; the warden's log says why")
+
+
+def _undo(daemon: Address, entries: list[Entry], engine: str, lease: str) -> None:
+    """In a helper. Of a cluster of containers its nodes too, for the engine's calls take time as well."""
+    nodes = [entry for entry in entries if entry.undo.action in NODE_ACTIONS]
+    if nodes:
+        _containers().undo(engine, lease, [entry.undo for entry in nodes])
+    undo_links(daemon, [entry for entry in entries if entry not in nodes])
+
+
+def _remove_containers(engine: str, lease: str) -> None:
+    _containers().remove_lease(engine, lease)
+
+
+def _containers() -> ModuleType:
+    """Imported in the helper that needs it: most wardens never do."""
+    return importlib.import_module("harness.runtime.containers.leases")
 
 
 def undo_links(daemon: Address, entries: list[Entry]) -> None:
@@ -572,6 +631,11 @@ def preload(module: str) -> str | None:
         gc.collect()
         gc.freeze()
     return None
+
+
+def _has_none(connection: Connection) -> None:
+    if connection.cluster is not None:
+        raise Refused("this connection has a cluster already")
 
 
 def _cluster(connection: Connection) -> HeldCluster:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 START_WITHIN = 20.0  # s; a cold interpreter on a busy machine takes two or three
 ASK_WITHIN = 20.0  # s; the first preload of a program is the longest
 STOP_WITHIN = 10.0
+CLOSE_WITHIN = 100.0  # s; a warden gives up by itself before: on processes soon, on an engine late
 
 T = TypeVar("T")
 Event = Spawned | Exited
@@ -81,7 +82,7 @@ class WardenProcess:
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         try:
-            self._process.wait(STOP_WITHIN)
+            self._process.wait(CLOSE_WITHIN)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(STOP_WITHIN)

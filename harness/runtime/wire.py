@@ -30,6 +30,21 @@ class Claimed(msgspec.Struct, frozen=True):
     state_dir: str
 
 
+class Hold(msgspec.Struct, frozen=True, tag="hold"):
+    """Hold a cluster of containers for this connection: all that carries its lease's label at `engine` (a URL) is
+    removed when the connection ends. Answer: `Held`.
+    """
+
+    engine: str
+
+
+class Held(msgspec.Struct, frozen=True):
+    """`lease` names it in labels; `room` is the warden's, by whose lock others see whether anyone still holds it."""
+
+    lease: str
+    room: str
+
+
 class Spawn(msgspec.Struct, frozen=True, tag="spawn"):
     """Start a node. `module`: fork and call its ``main(argv)``; else exec ``argv[0]``. Answer: `Spawned`.
 
@@ -81,7 +96,9 @@ class Attach(msgspec.Struct, frozen=True, tag="attach"):
 
 
 class Attached(msgspec.Struct, frozen=True):
-    prefix: str
+    """`name`: the claimed range, or the lease of containers; of those the warden knows no `nodes`."""
+
+    name: str
     nodes: tuple[Spawned, ...]
 
 
@@ -123,6 +140,7 @@ class CarryOut(msgspec.Struct, frozen=True, tag="carry-out"):
 Body: TypeAlias = (
     Preload
     | Claim
+    | Hold
     | Spawn
     | Respawn
     | Signal

@@ -46,7 +46,7 @@ from harness.units import NS, now_ns
 
 Tell = Callable[[str, str], None]
 T = TypeVar("T")
-GATE_LIMIT_S = 120.0
+GATE_LIMIT_S = 240.0
 CONVERGE_LIMIT_S = 60.0
 PROBE_END_LIMIT_S = 15.0
 FAULT_LIMIT_S = 45.0
@@ -89,7 +89,7 @@ async def _execute(
         requirements=list(scenario.requirements),
         title=scenario.title,
         topology=describe_nodes(scenario.topology),
-        environment=describe(session.runtime),
+        environment=describe(session.runtime, session.parts),
         settings={
             "file": str(scenario.path),
             "overrides": list(scenario.overrides),

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 
 from harness import yamlspec
 from harness.checkers import CHECKERS
+from harness.errors import SquallError
 from harness.faults_registry import load_faults
 from harness.history_io import read_header
 from harness.probes import PROBES, AnyProbe
@@ -289,7 +290,19 @@ class _Paper:
     """A cluster that exists on paper: enough for a fault to check what it names."""
 
     topology: Topology
+    has_interfaces: bool = True  # as some runtime has it
 
     @property
     def plan(self) -> _Paper:
         return self
+
+
+def check_faults(scenario: Scenario, *, has_interfaces: bool) -> None:
+    """Whether each fault can be done where nodes have, or have no, interfaces of their own. Raises `SquallError`."""
+    paper = _Paper(scenario.topology, has_interfaces)
+    for step in scenario.steps:
+        if isinstance(step, Inject):
+            try:
+                step.fault.check(cast("Any", paper))
+            except ValueError as error:
+                raise SquallError(f"{scenario.path}: {step.label}: {error}") from error

@@ -1,0 +1,34 @@
+"""The JSON file that a program node is started with; docs/architecture.md describes it."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.runtime.base import Plan
+    from harness.topology import Node
+
+
+def node_config(plan: Plan, node: Node, home: PurePath, seed: int) -> dict[str, Any]:
+    """`home`: the node's directory, as the node itself sees it."""
+    links: dict[str, list[dict[str, Any]]] = {}
+    for link in plan.topology.links_from(node.name):
+        address = plan.link[link.id]
+        role = plan.topology.nodes[link.to].role
+        target = {"to": link.to, "role": role, "host": address.host, "port": address.port}
+        links.setdefault(link.use, []).append(target)
+    listen = plan.node[node.name]
+    return {
+        "name": node.name,
+        "role": node.role,
+        "region": node.region,
+        "zone": node.zone,
+        "listen": {"host": listen.host, "port": listen.port},
+        "links": links,
+        "clients": {host: group for group, host in plan.client.items()},
+        "settings": node.settings,
+        "seed": zlib.crc32(f"{seed}:{node.name}".encode()),
+        "state_dir": str(home),
+    }
