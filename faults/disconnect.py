@@ -22,7 +22,7 @@ class Disconnect(NodeFault):
     """
 
     name: ClassVar[str] = "disconnect"
-    colour: ClassVar[str] = "#a04000"
+    colour: ClassVar[str] = "#117864"
     undo_by: ClassVar[str] = "connect"
 
     def check(self, cluster: Cluster) -> None:
