@@ -149,7 +149,7 @@ def _add_run(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="change a setting of a role or node, or `program=MODULE`, in every topology",
     )
     parser.add_argument(
-        "-j", "--jobs", type=int, default=6, help="clusters side by side (default 6)"
+        "-j", "--jobs", type=int, help="clusters side by side (default: 6 of processes, 3 of containers)"
     )
     parser.add_argument(
         "--out", type=Path, default=Path("out"), help="where run folders go (default out/)"

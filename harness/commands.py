@@ -42,7 +42,7 @@ def run(args: argparse.Namespace, suites: Suites) -> int:
         check_faults(scenario, has_interfaces=kind.has_interfaces)
     parts = prepare(args.runtime, [scenario.topology for scenario in scenarios], _say)
     folder = conformance.RunFolder.create(args.out)
-    jobs = max(1, args.jobs)
+    jobs = max(1, kind.lanes if args.jobs is None else args.jobs)
     screen = _Screen(scenarios, jobs=jobs, verbose=args.verbose)
     screen.begin(folder, args.runtime)
     began = time.monotonic()
@@ -122,8 +122,8 @@ class _Screen(conformance.Listener):
     def progress(self, event: conformance.Progress) -> None:
         if event.stage == "ready":
             self.ready += 1
-            if self.ready == min(self.total, self.jobs):
-                self._line(f"{self.ready} clusters are up; the timelines begin")
+            if self.ready % self.jobs == 0 or self.ready == self.total:
+                self._line(f"{self.ready} of {self.total} clusters are up; timelines begin")
         if event.stage == "failed":
             self._line(f"{event.scenario}: {event.text}")
         elif self.verbose or "DID NOT" in event.text:

@@ -2,7 +2,7 @@
 
 Workers are forked where nothing else runs (no threads, no loop), so a worker costs milliseconds. The first of them
 start their clusters and wait at a gate: their timelines begin together when every cluster is up, so that the great
-start-up disturbs nobody's measurement.
+start-up disturbs nobody's measurement. Clusters of containers wait at a second gate before they are ended, too.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from harness.errors import SquallError
 from harness.priority import JUDGING, MEASURING, set_nice
-from harness.runtime.session import Session
-from harness.scenario.execute import execute
+from harness.runtime.session import Session, find_kind
+from harness.scenario.execute import Gates, execute
 from harness.scenario.judge import Judged, judge, unfinished, write_judged
 from harness.scenario.model import Scenario
 
 START_LIMIT_S = 180.0  # containers of six clusters on two cores take a minute
 END_LIMIT_S = 60.0
 TERM_GRACE_S = 15.0
+CALM_PERCENT, CALM_LIMIT_S = 50.0, 15.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -61,6 +63,7 @@ class _Worker:
     folder: Path
     buffer: bytes = b""
     ready: bool = False
+    over: bool = False  # its timeline is
     terminated: float | None = None
     error: str = ""
 
@@ -98,6 +101,50 @@ def estimate(scenario: Scenario) -> float:
     return scenario.duration + within + 20.0 * len(scenario.steps)
 
 
+class _Calm:
+    """The machine after a great start-up: what was begun has settled when half of its time is idle again."""
+
+    def __init__(self) -> None:
+        self._asked: float | None = None
+        self._looked = 0.0
+
+    def __repr__(self) -> str:
+        return f"<_Calm asked={self._asked}>"
+
+    def reached(self) -> bool:
+        """Looks once a second at the second before; gives up after `CALM_LIMIT_S`, for others may be at work here."""
+        now = time.monotonic()
+        if self._asked is None:
+            self._asked = self._looked = now
+            psutil.cpu_percent()
+            return False
+        if now - self._looked < 1.0:
+            return False
+        self._looked = now
+        return psutil.cpu_percent() < CALM_PERCENT or now - self._asked > CALM_LIMIT_S
+
+
+class _Gate:
+    """A pipe whose read end tells workers that its write end was closed: here, or by our death."""
+
+    def __init__(self) -> None:
+        self.read, self._write = os.pipe()
+        self.is_open = False
+
+    def __repr__(self) -> str:
+        return f"<_Gate {'open' if self.is_open else 'shut'}>"
+
+    def open(self) -> None:
+        """Idempotent; in a worker, it lets go of our end."""
+        if not self.is_open:
+            os.close(self._write)
+            self.is_open = True
+
+    def close(self) -> None:
+        self.open()
+        os.close(self.read)
+
+
 def run(
     scenarios: Sequence[Scenario],
     folder: RunFolder,
@@ -107,70 +154,113 @@ def run(
 ) -> list[Judged]:
     """Run all of `scenarios`, at most `jobs` at a time; returns a result for each, also for those that died.
 
-    The longest start first, so that the short ones fill the lanes that become free beside them.
+    The longest start first, so that the short ones fill the lanes that become free beside them; where clusters are
+    too much work to be started and ended beside others' timelines, all lanes begin and end together.
     """
     waiting = sorted(scenarios, key=lambda scenario: -scenario.duration)
-    running: dict[int, _Worker] = {}
     results: list[Judged] = []
-    gate_read, gate_write = os.pipe()
-    gate_open = False
-    selector = selectors.DefaultSelector()
-    opened_by = time.monotonic() + START_LIMIT_S
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                gate = None if gate_open else (gate_read, gate_write)
-                worker = _fork(waiting.pop(0), folder, session, gate)
-                running[worker.pid] = worker
-                selector.register(worker.pipe, selectors.EVENT_READ, worker)
-                listener.progress(Progress(worker.scenario.name, "starting"))
-            for key, _ in selector.select(timeout=0.2):
-                worker = key.data
-                if not _read(worker, listener):
-                    selector.unregister(worker.pipe)
-                    os.close(worker.pipe)
-                    results.append(_finish(worker, listener))
-                    del running[worker.pid]
-            if not gate_open and (
-                all(worker.ready for worker in running.values()) or time.monotonic() > opened_by
-            ):
-                os.close(gate_write)
-                gate_open = True
-            _enforce_deadlines(running.values())
-    except BaseException:
-        for worker in running.values():
-            _signal(worker.pid, signal.SIGTERM)
-        _reap_all(running)
-        raise
-    finally:
-        selector.close()
-        os.close(gate_read)
-        if not gate_open:
-            os.close(gate_write)
+    if not find_kind(session.runtime).in_waves:
+        _Lanes(waiting, folder, session, listener, jobs, gates=(_Gate(), None)).run(results)
+    while waiting:
+        wave, waiting = waiting[:jobs], waiting[jobs:]
+        _Lanes(wave, folder, session, listener, jobs, gates=(_Gate(), _Gate())).run(results)
     return results
 
 
+class _Lanes:
+    """Runs what is `waiting` (and takes it from there), `jobs` at a time.
+
+    The first gate opens when all clusters of the first lanes are up; the last, if any, when all timelines are over.
+    """
+
+    def __init__(
+        self,
+        waiting: list[Scenario],
+        folder: RunFolder,
+        session: Session,
+        listener: Listener,
+        jobs: int,
+        gates: tuple[_Gate, _Gate | None],
+    ) -> None:
+        self._waiting = waiting
+        self._folder = folder
+        self._session = session
+        self._listener = listener
+        self._jobs = jobs
+        self._begin, self._end = gates
+        self._running: dict[int, _Worker] = {}
+        self._selector = selectors.DefaultSelector()
+        self._opened_by = time.monotonic() + START_LIMIT_S
+        self._calm = _Calm()
+
+    def __repr__(self) -> str:
+        return f"<_Lanes {len(self._running)}/{self._jobs} run, {len(self._waiting)} wait>"
+
+    def run(self, results: list[Judged]) -> None:
+        try:
+            while self._waiting or self._running:
+                while self._waiting and len(self._running) < self._jobs:
+                    self._start(self._waiting.pop(0))
+                for key, _ in self._selector.select(timeout=0.2):
+                    if not _read(key.data, self._listener):
+                        results.append(self._finish(key.data))
+                self._open_gates()
+                _enforce_deadlines(self._running.values())
+        except BaseException:
+            for worker in self._running.values():
+                _signal(worker.pid, signal.SIGTERM)
+            _reap_all(self._running)
+            raise
+        finally:
+            self._selector.close()
+            for gate in (self._begin, self._end):
+                if gate is not None:
+                    gate.close()
+
+    def _start(self, scenario: Scenario) -> None:
+        worker = _fork(scenario, self._folder, self._session, self._begin, self._end)
+        self._running[worker.pid] = worker
+        self._selector.register(worker.pipe, selectors.EVENT_READ, worker)
+        self._listener.progress(Progress(scenario.name, "starting"))
+
+    def _finish(self, worker: _Worker) -> Judged:
+        self._selector.unregister(worker.pipe)
+        os.close(worker.pipe)
+        result = _finish(worker, self._listener)
+        del self._running[worker.pid]
+        return result
+
+    def _open_gates(self) -> None:
+        late = time.monotonic() > self._opened_by
+        up = all(worker.ready for worker in self._running.values())
+        if late or (up and (self._end is None or self._calm.reached())):
+            self._begin.open()
+        if self._end is not None and all(worker.over for worker in self._running.values()):
+            self._end.open()
+
+
 def _fork(
-    scenario: Scenario, folder: RunFolder, session: Session, gate: tuple[int, int] | None
+    scenario: Scenario, folder: RunFolder, session: Session, begin: _Gate, end: _Gate | None
 ) -> _Worker:
-    """`gate`: both ends of the pipe, while it is shut."""
     path = folder.path / scenario.name
     path.mkdir()
     read, write = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
     parent = os.getpid()
+    gates = Gates(None if begin.is_open else begin.read, end.read if end else None)
     pid = os.fork()
     if pid == 0:
         code = 70
         try:
             _die_with(parent)
             os.close(read)
-            if gate is not None:
-                os.close(gate[1])
+            for gate in (begin, end):
+                if gate is not None:
+                    gate.open()
             # Ctrl-C reaches the parent, which asks its workers to end; they must be free to clean up.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            code = _work(scenario, path, folder.id, session, write, gate[0] if gate else None)
+            code = _work(scenario, path, folder.id, session, write, gates)
         except BaseException:  # noqa: BLE001 - the child must never return into the parent's code
             traceback.print_exc()
         finally:
@@ -187,7 +277,7 @@ def _die_with(parent: int) -> None:
 
 
 def _work(
-    scenario: Scenario, path: Path, run_id: str, session: Session, pipe: int, gate: int | None
+    scenario: Scenario, path: Path, run_id: str, session: Session, pipe: int, gates: Gates
 ) -> int:
     """In the worker: run, judge, write. What went wrong is told to the parent and is in worker.log."""
     log = os.open(path / "worker.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
@@ -201,7 +291,7 @@ def _work(
     set_nice(MEASURING)
     started = time.monotonic()
     try:
-        execute(scenario, path, run_id, session, tell, gate)
+        execute(scenario, path, run_id, session, tell, gates)
     except SquallError as error:
         tell("failed", str(error))
         write_judged(path, unfinished(scenario, str(error), time.monotonic() - started))
@@ -222,8 +312,8 @@ def _read(worker: _Worker, listener: Listener) -> bool:
     *lines, worker.buffer = worker.buffer.split(b"\n")
     for line in lines:
         stage, text = json.loads(line)
-        if stage == "ready":
-            worker.ready = True
+        worker.ready = worker.ready or stage == "ready"
+        worker.over = worker.over or stage == "over"
         if stage == "failed":
             worker.error = text
         listener.progress(Progress(worker.scenario.name, stage, text))

@@ -9,7 +9,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.checkers.base import Checker, Result, quantile, spread_figures, whole, windows
-from harness.checkers.calls import RETRYABLE, UNCLEAR, Call, calls, end_of, error_class, exchanges
+from harness.checkers.calls import (
+    RETRYABLE,
+    TIMEOUT,
+    UNCLEAR,
+    Call,
+    calls,
+    end_of,
+    error_class,
+    exchanges,
+)
 from harness.checkers.soundness import fault_doubts, run_doubts
 from harness.units import Seconds, to_ns, to_s
 from harness.verdict import Evidence, Verdict
@@ -119,9 +128,16 @@ class Retries(Checker):
         return True
 
     def _gaps(self, found: list[Call]) -> list[tuple[int, float, int]]:
-        """(which retry from 0, gap in s, when) of each retry after a retryable error."""
+        """(which retry from 0, gap in s, when) of each retry after a retryable error.
+
+        A caller gives up after the same time each time. Where it was seen to go later than usual, the news was late, and
+        the gap is counted from when it usually goes.
+        """
+        patience = _usual_patience(found)
         return [
-            (n, to_s(b.t - end_of(a)), b.t)
+            (n, to_s(b.t - min(end_of(a), a.t + patience)), b.t)
+            if error_class(a) == TIMEOUT
+            else (n, to_s(b.t - end_of(a)), b.t)
             for call in found
             for n, (a, b) in enumerate(pairwise(call.attempts))
             if error_class(a) in self.retryable
@@ -232,6 +248,12 @@ def _binomial(n: int, k: int, p: float) -> float:
     """By logarithms: the coefficients alone would overflow a float."""
     log = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
     return math.exp(log + k * math.log(p) + (n - k) * math.log1p(-p))
+
+
+def _usual_patience(found: list[Call]) -> int:
+    """The middle of how long callers waited before they gave up, ns."""
+    waited = [end_of(w) - w.t for call in found for w in call.attempts if error_class(w) == TIMEOUT]
+    return round(quantile(waited, 0.5)) if waited else 0
 
 
 def _said(wire: Wire) -> str:

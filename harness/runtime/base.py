@@ -129,6 +129,8 @@ class Kind(Protocol):
     """One way to run nodes, known by its name in `harness.runtime.session.KINDS`."""
 
     has_interfaces: bool  # as its clusters' nodes
+    lanes: int  # clusters that two cores can measure side by side
+    in_waves: bool  # to start or end a cluster is so much work that it must not happen beside a timeline
 
     def prepare(self, topologies: Sequence[Topology], say: Callable[[str], None]) -> Parts:
         """Find every part, or make it. Raises `SquallError` for what is missing, before anything starts."""

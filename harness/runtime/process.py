@@ -254,6 +254,8 @@ class ProcessKind:
     """Nodes are processes, `harness.runtime.base.Kind`."""
 
     has_interfaces = False
+    lanes = 6
+    in_waves = False
 
     def prepare(self, topologies: Sequence[Topology], say: Callable[[str], None]) -> Parts:
         programs = {"toxiproxy": find_toxiproxy(say)}

@@ -47,9 +47,18 @@ from harness.units import NS, now_ns
 Tell = Callable[[str, str], None]
 T = TypeVar("T")
 GATE_LIMIT_S = 240.0
+END_LIMIT_S = 3600.0
 CONVERGE_LIMIT_S = 60.0
 PROBE_END_LIMIT_S = 15.0
 FAULT_LIMIT_S = 45.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """Read ends of pipes, open when their writer is closed; None: open from the first."""
+
+    begin: int | None = None
+    end: int | None = None
 
 
 def execute(
@@ -58,20 +67,20 @@ def execute(
     run_id: str,
     session: Session,
     tell: Tell,
-    gate: int | None = None,
+    gates: Gates | None = None,
 ) -> None:
     """Blocking. Leaves `folder`/history.jsonl and the nodes' logs.
 
-    `gate` is the read end of a pipe: the timeline begins when its writer closes it. SIGTERM ends the timeline in
+    `gates` keep it from beginning before, and from tidying up beside, its neighbours. SIGTERM ends the timeline in
     order. Raises SquallError when the cluster could not be brought up or the timeline could not be carried out; the
     history then has no `End`, or one with the error.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_execute(scenario, folder, run_id, session, tell, gate))
+        runner.run(_execute(scenario, folder, run_id, session, tell, gates or Gates()))
 
 
 async def _execute(
-    scenario: Scenario, folder: Path, run_id: str, session: Session, tell: Tell, gate: int | None
+    scenario: Scenario, folder: Path, run_id: str, session: Session, tell: Tell, gates: Gates
 ) -> None:
     task = asyncio.current_task()
     assert task is not None
@@ -99,7 +108,7 @@ async def _execute(
     writer = HistoryWriter(folder / "history.jsonl", header)
     run = _Run(scenario, runtime, plan, writer, origin, tell)
     try:
-        await run.whole(gate)
+        await run.whole(gates)
     except asyncio.CancelledError:
         writer.write(End(t=run.now(), error="the run was ended from outside"))
         raise SquallError("the run was ended from outside") from None
@@ -148,7 +157,7 @@ class _Run:
             origin_ns=self.origin,
         )
 
-    async def whole(self, gate: int | None) -> None:
+    async def whole(self, gates: Gates) -> None:
         self.tell("starting", f"{len(self.plan.topology.nodes)} nodes")
         try:
             await self._start_taps()
@@ -156,8 +165,10 @@ class _Run:
             async with cluster:
                 await self._bring_up(cluster)
                 self.tell("ready", "")
-                await _pass_gate(gate)
+                await _pass_gate(gates.begin, GATE_LIMIT_S)
                 await self._timeline(cluster)
+                self.tell("over", "")
+                await _pass_gate(gates.end, END_LIMIT_S)
         finally:
             for tap in self.taps.values():
                 await tap.close()
@@ -348,8 +359,8 @@ class _Run:
         )
 
 
-async def _pass_gate(gate: int | None) -> None:
-    """Until the other end of the pipe is closed, or the limit: a scenario never waits for ever for its neighbours."""
+async def _pass_gate(gate: int | None, limit: float) -> None:
+    """Until the other end of the pipe is closed, or the limit: no scenario waits for ever for its neighbours."""
     if gate is None:
         return
     loop = asyncio.get_running_loop()
@@ -358,7 +369,7 @@ async def _pass_gate(gate: int | None) -> None:
     loop.add_reader(gate, opened.set)
     try:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GATE_LIMIT_S):
+            async with asyncio.timeout(limit):
                 await opened.wait()
     finally:
         loop.remove_reader(gate)

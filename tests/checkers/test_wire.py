@@ -124,6 +124,21 @@ def test_a_few_delays_may_be_longer_but_none_shorter():
     assert delays(0.05).verdict is FAIL
 
 
+def test_a_caller_seen_to_go_late_has_not_hurried():
+    def delays(gap):
+        b = Builder()
+        for n in range(40):
+            # Each gives up after 1 s; of the seventh that was seen 80 ms late.
+            seen = 1.08 if n == 7 else 1.0
+            b.wire(n * 2, took=seen, path=f"/{n}", error="caller-closed", scripted="hang")
+            b.wire(n * 2 + 1.0 + gap, took=0.0, path=f"/{n}", status=200)
+        checker = Retries(requirement="P2", link="*", expect=("TIMEOUT",))
+        return by_claim(checker(b.history(100)), "delays are")
+
+    assert delays(0.105).verdict is PASS
+    assert delays(0.05).verdict is FAIL
+
+
 def test_no_jitter_fails():
     found = by_claim(spoiled(jitter=0.0), "jitter")
     assert found.verdict is FAIL

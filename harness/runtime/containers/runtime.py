@@ -118,6 +118,8 @@ class DockerKind:
     """Nodes are containers, `harness.runtime.base.Kind`."""
 
     has_interfaces = True
+    lanes = 3
+    in_waves = True
 
     def prepare(self, topologies: Sequence[Topology], say: Callable[[str], None]) -> Parts:
         for topology in topologies:
