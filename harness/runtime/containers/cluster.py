@@ -65,6 +65,10 @@ class DockerCluster(LeasedCluster):
     async def listen(self, running: Iterable[Spawned] = ()) -> None:  # noqa: ARG002 - it keeps no containers' pids
         await self._client.listen(lambda _event: None)
 
+    def was_ready(self) -> None:
+        """Of a cluster that is up all nodes have been ready once; whoever has exited since will be seen to have."""
+        self._ready.update(self.plan.topology.nodes)
+
     # -------------------------------------------------------------------------------------------------------- nodes
 
     def state(self, node: str) -> NodeState:

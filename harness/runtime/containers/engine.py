@@ -220,7 +220,10 @@ class Engine:
 
     def look(self, name: str) -> Look:
         with _mapped(f"look at {name}"):
-            state = self._api.inspect_container(name)["State"]
+            try:
+                state = self._api.inspect_container(name)["State"]
+            except docker.errors.NotFound:  # it has been removed
+                return Look(running=False, paused=False, exit_code=-1)
         return Look(bool(state["Running"]), bool(state["Paused"]), int(state["ExitCode"]))
 
     def networks_of(self, name: str) -> set[str]:

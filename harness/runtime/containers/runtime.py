@@ -114,6 +114,15 @@ class DockerRuntime:
         return cluster
 
 
+    def release(self, plan: Plan) -> None:
+        """Give up a plan that is not going to be started. Idempotent."""
+        planned = self._planned.pop(_layout_of(plan).name, None)
+        if planned is not None:
+            client, engine, _, _ = planned
+            client.close()
+            engine.close()
+
+
 class DockerKind:
     """Nodes are containers, `harness.runtime.base.Kind`."""
 
@@ -141,7 +150,9 @@ class DockerKind:
         return DockerRuntime(warden, parts.image, seed=seed)
 
     def attach(self, plan: Plan, client: WardenClient) -> DockerCluster:
-        return DockerCluster(plan, client, connect(), _layout_of(plan), may_restart=False)
+        cluster = DockerCluster(plan, client, connect(), _layout_of(plan), may_restart=False)
+        cluster.was_ready()
+        return cluster
 
 
 def _versions_in(engine: Engine, image: str) -> dict[str, str]:
