@@ -80,7 +80,8 @@ def _go_install(go: str, target: Path) -> None:
         try:
             done = subprocess.run(  # noqa: S603 - the program is the `go` of the user's own PATH
                 [go, "install", MODULE],
-                env=os.environ | {"GOBIN": room},
+                # Without cgo it is static: it runs in any container, whatever C library is there.
+                env=os.environ | {"GOBIN": room, "CGO_ENABLED": "0"},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

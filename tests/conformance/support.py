@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,3 +56,39 @@ def squall_run(scenario: Path, out: Path, *options: str, within: float = 400.0) 
         check=False,
     )
     return Ran(done.returncode, done.stdout + done.stderr, out / "latest")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A platform that is wrong in one way: the settings that make it so, and the requirement that must be named."""
+
+    name: str
+    requirement: str
+    scenario: str
+    settings: tuple[str, ...]
+    says: str  # the check that must have failed
+
+
+def all_runs(request, tmp_path_factory, cases, side_by_side, *options):
+    """The selected cases' runs, as futures: the first test waits for the longest, the others find theirs done."""
+    mine = [item for item in request.session.items if item.path == request.path]
+    chosen = {item.callspec.params["case"] for item in mine if hasattr(item, "callspec")}
+    with ThreadPoolExecutor(side_by_side) as pool:
+        yield {
+            case: pool.submit(
+                squall_run,
+                SCENARIOS / f"{case.scenario}.yaml",
+                tmp_path_factory.mktemp(case.name),
+                *options,
+                *(word for setting in case.settings for word in ("--set", setting)),
+            )
+            for case in cases
+            if case in chosen
+        }
+
+
+def named_by(ran: Ran, case: Case) -> None:
+    """The run failed, by that requirement and that check."""
+    assert ran.code == 1, ran.output
+    assert ran.verdicts == {case.requirement: "fail"}, ran.output
+    assert case.says in ran.reasons("fail"), ran.reasons("fail")

@@ -5,23 +5,11 @@ The scenarios last as long as the specification's own values make them, so those
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-
 import pytest
 
-from tests.conformance.support import SCENARIOS, squall_run
+from tests.conformance.support import Case, all_runs, named_by
 
 SIDE_BY_SIDE = 4
-
-
-@dataclass(frozen=True)
-class Case:
-    name: str
-    requirement: str
-    scenario: str
-    settings: tuple[str, ...]
-    says: str  # the check that must have failed
 
 
 CASES = [
@@ -55,29 +43,10 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def runs(request, tmp_path_factory):
-    """The selected cases' runs, as futures: the first test waits for the longest, the others find theirs done."""
-    chosen = {item.callspec.params["case"] for item in request.session.items if _is_ours(item)}
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        yield {
-            case: pool.submit(
-                squall_run,
-                SCENARIOS / f"{case.scenario}.yaml",
-                tmp_path_factory.mktemp(case.name),
-                *(word for setting in case.settings for word in ("--set", setting)),
-            )
-            for case in CASES
-            if case in chosen
-        }
-
-
-def _is_ours(item):
-    return item.path.name == "test_broken_platforms.py" and hasattr(item, "callspec")
+    yield from all_runs(request, tmp_path_factory, CASES, SIDE_BY_SIDE)
 
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_broken_promise_is_named(runs, case):
-    ran = runs[case].result()
-    assert ran.code == 1, ran.output
-    assert ran.verdicts == {case.requirement: "fail"}, ran.output
-    assert case.says in ran.reasons("fail"), ran.reasons("fail")
+    named_by(runs[case].result(), case)

@@ -1,16 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "network"))
-
-from netlab import Daemon
-
 from tests.faults.faultlab import FakeCluster, does_not_bite, whole_life
+from tests.network.netlab import Daemon
 
 
 @pytest.fixture(scope="session")

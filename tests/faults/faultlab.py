@@ -11,11 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-from netlab import claim_host
-
 from harness.network.toxiproxy import Toxiproxy
 from harness.runtime.base import Address, NodeState, Plan
 from harness.topology import Endpoints, Link, Node, Topology
+from tests.network.netlab import claim_host
 
 TINY = Path(__file__).with_name("tiny_node.py")
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from netlab import Daemon
+
+from tests.network.netlab import Daemon
 
 
 @pytest.fixture(scope="session")

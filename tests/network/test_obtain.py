@@ -88,6 +88,13 @@ def test_else_go_builds_it_into_the_cache_and_says_so(bare):
     ]
 
 
+def test_what_go_builds_is_static_so_that_it_runs_in_containers_too(bare, monkeypatch):
+    monkeypatch.setenv("CGO_ENABLED", "1")
+    calls = with_go(bare, f'echo "cgo $CGO_ENABLED" >> {bare}/calls\n{BUILDS}')
+    find_toxiproxy()
+    assert calls.read_text().splitlines()[1:] == ["cgo 0"]
+
+
 def test_two_at_once_build_once(bare):
     calls = with_go(bare, "sleep 0.3\n" + BUILDS)
     found: list[Path] = []

@@ -4,11 +4,11 @@ import asyncio
 import time
 
 import pytest
-from netlab import Server, claim_host, live, reset
 
 from harness.network.base import Direction
 from harness.network.reach import Protocol, Reach, fastest, probe, protocol_of, throughput
 from harness.runtime.base import Address
+from tests.network.netlab import Server, claim_host, live, reset
 
 
 class Speaker:

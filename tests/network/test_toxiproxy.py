@@ -5,12 +5,12 @@ import contextlib
 import time
 
 import pytest
-from netlab import Daemon, Server, claim_host, eventually, live, reset
 
 from harness.errors import RuntimeFailure
 from harness.network.base import Direction, LinkState, Toxic
 from harness.network.toxiproxy import CARRY_RESETS, Toxiproxy, proxy_name
 from harness.runtime.base import Address
+from tests.network.netlab import Daemon, Server, claim_host, eventually, live, reset
 
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 SLOW = Toxic("slow", "latency", Direction.DOWNSTREAM, {"latency": 60, "jitter": 0})

@@ -6,13 +6,13 @@ import time
 from typing import Self
 
 import pytest
-from netlab import Server, answer, claim_host, eventually, live, reset
 
 from harness.history import Note, Wire
 from harness.network.script import Answer, Kind, Rule, Script
 from harness.network.toxiproxy import CARRY_RESETS
 from harness.network.wiretap import Wiretap
 from harness.runtime.base import Address
+from tests.network.netlab import Server, answer, claim_host, eventually, live, reset
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,5 @@
-"""The container engine: the one module that calls the docker package. Every call has a deadline; errors are mapped here.
+"""The container engine: all that is asked of it but the building of images (image.py). Every call has a deadline; errors
+are mapped here.
 
 All calls block; async code uses them in threads.
 """

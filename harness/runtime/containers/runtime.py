@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from harness.errors import RuntimeFailure, SquallError
+from harness.network import obtain
 from harness.runtime import servers
 from harness.runtime.base import Parts
 from harness.runtime.containers import layout as layouts
@@ -165,7 +166,8 @@ def _versions_in(engine: Engine, image: str) -> dict[str, str]:
     }
     said = engine.said_in(image, "; ".join(f"{each} --version" for each in programs.values()))
     found = (re.search(r"\d+\.\d+(\.\d+)?", line) for line in said.splitlines())
-    return {name: match.group() for name, match in zip(programs, found, strict=False) if match}
+    versions = {name: match.group() for name, match in zip(programs, found, strict=False) if match}
+    return {"toxiproxy": obtain.VERSION, **versions}  # the one that squall builds does not say its number
 
 
 def _claim(engine: Engine, topology: Topology, labels: dict[str, str]) -> Layout:
