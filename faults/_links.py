@@ -45,6 +45,10 @@ class LinkFault:
             require(self.name, "use of a link", self.use, {x.use for x in topology.links.values()})
         for link in self.targets(cluster):
             require(self.name, "link", link, topology.links)
+            if link not in topology.proxied:
+                raise ValueError(
+                    f"{self.name}: {link} is a route, not a connection; disconnect its node instead"
+                )
         if not self.targets(cluster):
             asked = self.from_ or self.to or self.use
             raise ValueError(

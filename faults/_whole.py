@@ -9,6 +9,7 @@ from faults._common import combined, together
 from faults.blackhole import Blackhole
 from faults.crash import Crash
 from faults.cut import Cut
+from faults.disconnect import Disconnect
 from faults.hang import Hang
 
 if TYPE_CHECKING:
@@ -70,11 +71,15 @@ def severed(links: tuple[str, ...], how: Severing) -> Fault:
 
 
 def lost(kind: str, cluster: Cluster, node: str, mode: Loss) -> tuple[Fault, ...]:
-    """The loss of one node. Isolated means that its links swallow everything, as in a partition."""
+    """The loss of one node. Isolated means that its links swallow everything, as in a partition; where a router sends
+    users to it, that it has no interface.
+    """
     if mode is Loss.CRASH:
         return (Crash(node),)
     if mode is Loss.HANG:
         return (Hang(node),)
+    if cluster.plan.topology.routes_to(node):  # users reach it past all proxies
+        return (Disconnect(node),)
     links = tuple(link.id for link in cluster.plan.topology.links_of(node))
     if not links:
         raise ValueError(f"{kind}: '{node}' has no links to be isolated from")

@@ -78,9 +78,13 @@ def _select(args: argparse.Namespace, suites: Suites) -> list[Scenario]:
     chosen = [
         scenario
         for scenario in scenarios
-        if (not args.requirement or set(args.requirement) & set(scenario.requirements))
+        if scenario.runtime in ("", args.runtime)
+        and (not args.requirement or set(args.requirement) & set(scenario.requirements))
         and (not args.keyword or args.keyword in scenario.name)
     ]
+    for scenario in scenarios:
+        if scenario.runtime not in ("", args.runtime) and scenario.path in args.paths:
+            raise SquallError(f"{scenario.path}: runs with --runtime {scenario.runtime} only")
     if not chosen:
         raise SquallError(f"none of {len(scenarios)} scenarios is asked for by these options")
     return chosen

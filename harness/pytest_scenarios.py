@@ -61,6 +61,9 @@ class ScenarioItem(pytest.Item):
             self.add_marker(pytest.mark.requirement(requirement))
 
     def runtest(self) -> None:
+        runtime = squall_of(self.config).runtime
+        if self.scenario.runtime not in ("", runtime):
+            pytest.skip(f"runs with --squall-runtime {self.scenario.runtime} only")
         result = squall_of(self.config).run_scenario(self.scenario)
         for finding in result.findings:
             self.user_properties.append(

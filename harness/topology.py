@@ -16,12 +16,15 @@ class Role(StrEnum):
 
     POSTGRES = "postgres"
     REDIS = "redis"
+    BIRD = "bird"
     PROGRAM = "program"
 
 
 # The roles of the platform's own program are whatever the topology names; only the servers are known to the engine.
-SERVER_PORTS = {"postgres": 5432, "redis": 6379}
+SERVER_PORTS = {"postgres": 5432, "redis": 6379, "bird": 8080}
 PROGRAM_PORT = 8080
+# A router (BIRD): its links are no connections but routes, which their targets announce by BGP.
+ROUTER, ROUTE = "bird", "route"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Node:
 
     @property
     def is_server(self) -> bool:
-        """True for PostgreSQL and Redis, which the runtime knows how to start; else the platform's program runs it."""
+        """True for PostgreSQL, Redis and BIRD, which the runtime knows how to start; else the platform's program runs it."""
         return self.role in SERVER_PORTS
 
 
@@ -86,6 +89,15 @@ class Topology:
         return [
             link for link in self.links.values() if link.source == node and use in (None, link.use)
         ]
+
+    @property
+    def proxied(self) -> dict[str, Link]:
+        """The links that are connections, each through a proxy of its own."""
+        return {name: link for name, link in self.links.items() if link.use != ROUTE}
+
+    def routes_to(self, node: str) -> list[Link]:
+        """The links by which a router sends users to it."""
+        return [x for x in self.links.values() if x.use == ROUTE and x.to == node]
 
     def links_of(self, node: str) -> list[Link]:
         return [link for link in self.links.values() if node in (link.source, link.to)]

@@ -13,7 +13,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import SpecError, SquallError
-from harness.topology import SERVER_PORTS, ClientGroup, Endpoints, Link, Node, Topology
+from harness.topology import (
+    ROUTE,
+    ROUTER,
+    SERVER_PORTS,
+    ClientGroup,
+    Endpoints,
+    Link,
+    Node,
+    Topology,
+)
 from harness.yamlspec import Mark, Marks, Tree, build, load, loads, nearest
 
 if TYPE_CHECKING:
@@ -182,7 +191,17 @@ class _Checker:
                 raise where.error(f"link {key} unknown node '{name}'{nearest(name, nodes)}")
         if source == to:
             raise self._marks.mark(link).error(f"{source} can't be linked to itself")
-        return source, to, link.as_ or nodes[to].role
+        use = link.as_ or nodes[to].role
+        routes = nodes[source].role == ROUTER
+        if routes != (use == ROUTE):
+            raise self._marks.mark(link).error(
+                f"a {ROUTER} has links as '{ROUTE}', and nobody else has: {source} ({nodes[source].role}) to {to} as '{use}'"
+            )
+        if routes and nodes[to].is_server:
+            raise self._marks.mark(link).error(f"{to} ({nodes[to].role}) can't announce a route")
+        if sum(node.role == ROUTER for node in nodes.values()) > 1:
+            raise self._marks.mark(link).error(f"a topology has one {ROUTER} at most")
+        return source, to, use
 
     def _clients(self) -> dict[str, ClientGroup]:
         clients, regions = self._spec.clients, self._spec.regions

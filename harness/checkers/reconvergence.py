@@ -12,6 +12,8 @@ from harness.checkers.base import (
     fault_text,
     faults_named,
     onset_evidence,
+    quantile,
+    spread_figures,
 )
 from harness.checkers.recovery import answers_in, fault_window, sampling
 from harness.checkers.soundness import fault_doubts, probe_doubts, run_doubts, worst_lateness
@@ -24,13 +26,15 @@ from harness.verdict import Evidence, Finding, Verdict
 class Reconvergence(Checker):
     """From the onset of `fault` to the first answer of `probe` by a node not in `nodes`, after which none of those answers.
 
-    `nodes` empty: what the fault hits. The probe must have been answered by one of them before.
+    `nodes` empty: what the fault hits. The probe must have been answered by one of them before. `at_least` so many
+    failures: one more finding says how they spread.
     """
 
     probe: str
     within: Seconds
     fault: str = ""
     nodes: tuple[str, ...] = ()
+    at_least: int = 0
 
     name: ClassVar[str] = "reconvergence"
 
@@ -39,7 +43,29 @@ class Reconvergence(Checker):
         if not runs:
             doubt = f"the history has no fault {self.fault}".rstrip()
             return [Result(doubts=[doubt], unit="s").finding(self)]
-        return [self._fault(history, run).finding(self) for run in runs]
+        results = [self._fault(history, run) for run in runs]
+        if self.at_least:
+            results.append(self._spread(results))
+        return [result.finding(self) for result in results]
+
+    def _spread(self, results: list[Result]) -> Result:
+        """Over all failures: the worst is judged, the others are in the figures."""
+        values = [result.value for result in results if result.value is not None]
+        spread = Result(
+            subject=f"{self.probe} after {len(results)} failures",
+            claim=f"in each of at least {self.at_least} failures within {self.within * 1000:g} ms",
+            value=max(values, default=None),
+            bound=float(self.within),
+            error=max((result.error or 0.0 for result in results), default=0.0),
+            unit="s",
+            figures=spread_figures(values),
+        )
+        if values:
+            spread.figures |= {"min": min(values), "p90": quantile(values, 0.9)}
+        if len(values) < self.at_least:
+            spread.doubts.append(f"{len(values)} failures were measured")
+        spread.doubts += [doubt for result in results for doubt in result.doubts]
+        return spread
 
     def _fault(self, history: History, run: FaultRun) -> Result:
         window = fault_window(history, run)

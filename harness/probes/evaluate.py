@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -26,8 +27,6 @@ from harness.target import fill, fill_headers, fill_path, pointer
 from harness.units import Seconds, now_ns, to_ns
 
 if TYPE_CHECKING:
-    import asyncio
-
     from harness.probes.http import Client
     from harness.probes.schedule import Firing
     from harness.probes.site import Site
@@ -58,7 +57,8 @@ class EvaluateProbe:
     """Evaluates `rate` flags a second: `keys` in turn ("cold-{n}": a new key each time) for `users` users in turn.
 
     Asks the topology's endpoint for evaluations, from the client group's address, or a `node` directly. `timeout` is
-    that of each attempt; `retries` are made at once, on a new connection, after no answer, 502, 503 or 504.
+    that of each attempt; `retries` are made on a new connection after no answer, 502, 503 or 504: at once after an attempt
+    that was waited for in vain, else after `pause`.
     `expect` is the value's type; another is INVALID. Outcome "fail" is an evaluation that the user did not get;
     "unknown" one that still waited when the probe ended. `in_flight` 0: as many as a full outage leaves waiting.
     """
@@ -73,6 +73,7 @@ class EvaluateProbe:
     org: str = "default"
     timeout: Seconds = Seconds(1.0)
     retries: int = 1
+    pause: Seconds = Seconds(0.0)
     expect: Literal["", "boolean", "string", "integer", "number", "object"] = ""
     users: int = 1000
     context: dict[str, Any] = field(default_factory=dict)  # besides the targetingKey
@@ -213,6 +214,8 @@ class _Evaluating:
         attempts: list[Attempt] = []
         response = await self._attempt(path, body, attempts)
         while attempts[-1].error in RETRYABLE and len(attempts) <= probe.retries:
+            if probe.pause and attempts[-1].error != TIMEOUT:
+                await asyncio.sleep(probe.pause)
             response = await self._attempt(path, body, attempts)
         self._complete(firing, key, response, attempts)
 

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from harness.topology import Node
 
 
-def node_config(plan: Plan, node: Node, home: PurePath, seed: int) -> dict[str, Any]:
-    """`home`: the node's directory, as the node itself sees it."""
+def node_config(
+    plan: Plan, node: Node, home: PurePath, seed: int, listen_on: str = ""
+) -> dict[str, Any]:
+    """`home`: the node's directory, as the node itself sees it. `listen_on`: an address other than the plan's."""
     links: dict[str, list[dict[str, Any]]] = {}
     for link in plan.topology.links_from(node.name):
         address = plan.link[link.id]
@@ -25,7 +27,7 @@ def node_config(plan: Plan, node: Node, home: PurePath, seed: int) -> dict[str, 
         "role": node.role,
         "region": node.region,
         "zone": node.zone,
-        "listen": {"host": listen.host, "port": listen.port},
+        "listen": {"host": listen_on or listen.host, "port": listen.port},
         "links": links,
         "clients": {host: group for group, host in plan.client.items()},
         "settings": node.settings,

@@ -26,6 +26,7 @@ from harness.runtime.wire import (
     Spawned,
     Wait,
 )
+from harness.topology import ROUTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -258,6 +259,11 @@ class ProcessKind:
     in_waves = False
 
     def prepare(self, topologies: Sequence[Topology], say: Callable[[str], None]) -> Parts:
+        for topology in topologies:
+            for node in topology.nodes_of(ROUTER):
+                raise SquallError(
+                    f"{topology.path}: {node.name} is a router, which needs networks of its own: use --runtime docker"
+                )
         programs = {"toxiproxy": find_toxiproxy(say)}
         if any(topology.nodes_of("postgres") for topology in topologies):
             programs["postgresql"] = servers.find_postgres() / "postgres"

@@ -36,6 +36,7 @@ from harness.units import Seconds
 from harness.yamlspec import Marks, Tree, nearest
 
 SUFFIX = ".yaml"
+MOST_ROUNDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,20 @@ class _File:
     target: Target | None = None
     start_level: str = "HEALTHY"
     lasts: Seconds | None = None
+    runtime: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class _HealBody:
     label: str = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class _Repeat:
+    """The same steps again and again; the labels of their faults get the number of the round: "crash-1"."""
+
+    times: int
+    steps: tuple[Tree, ...]
 
 
 def find_scenarios(paths: Iterable[Path]) -> list[Path]:
@@ -130,6 +140,7 @@ class _Reader:
             overrides=tuple(overrides),
             start_level=self.file.start_level,
             lasts=self.file.lasts,
+            runtime=self.file.runtime,
         )
         self._check_meaning(scenario)
         return scenario
@@ -158,14 +169,14 @@ class _Reader:
         faults = {name: info.cls for name, info in load_faults().items()}
         registry = {**STEPS, "inject": Inject, "heal": Heal}
         labels: set[str] = set()
-        for item in self.file.steps:
+        for item, round_ in self._rounds():
             name, body = yamlspec.named(registry, item, what="step")
             if name == "heal":
-                yield self._heal(item, labels)
+                yield self._heal(item, labels, round_)
             elif name != "inject":
                 yield cast("Step", self._named(STEPS, item, "step"))
             else:
-                inject = self._inject(faults, body, topology)
+                inject = self._inject(faults, body, topology, round_)
                 if inject.label in labels:
                     raise item.error(
                         f"two faults are labelled '{inject.label}'; give one of them a label of its own"
@@ -173,7 +184,20 @@ class _Reader:
                 labels.add(inject.label)
                 yield inject
 
-    def _inject(self, faults: Any, body: Tree, topology: Topology) -> Inject:
+    def _rounds(self) -> Iterator[tuple[Tree, str]]:
+        """Each step with what its labels end in: the number of its round, or nothing."""
+        for item in self.file.steps:
+            if not (isinstance(item.value, dict) and "repeat" in item.value):
+                yield item, ""
+                continue
+            repeat = cast("_Repeat", self._named({"repeat": _Repeat}, item, "step"))
+            if not 1 <= repeat.times <= MOST_ROUNDS:
+                raise item.error(f"repeat: 1 to {MOST_ROUNDS} times, not {repeat.times}")
+            for number in range(1, repeat.times + 1):
+                for inner in repeat.steps:
+                    yield inner, f"-{number}"
+
+    def _inject(self, faults: Any, body: Tree, topology: Topology, round_: str) -> Inject:
         if not isinstance(body.value, dict):
             raise body.error("inject: name a fault, as in `inject: {crash: pop-eu}`")
         rest = {key: value for key, value in body.value.items() if key != "label"}
@@ -185,10 +209,12 @@ class _Reader:
             fault.check(cast("Any", _Paper(topology)))
         except ValueError as error:
             raise body.error(str(error)) from error
-        return Inject(fault, str(label.value) if label else fault.name)
+        return Inject(fault, (str(label.value) if label else fault.name) + round_)
 
-    def _heal(self, item: Tree, labels: set[str]) -> Heal:
+    def _heal(self, item: Tree, labels: set[str], round_: str) -> Heal:
         heal = cast("_HealBody", self._named({"heal": _HealBody}, item, "step"))
+        if heal.label + round_ in labels:
+            return Heal(heal.label + round_)
         if heal.label != "all" and heal.label not in labels:
             raise item.error(
                 f"heal: no fault labelled '{heal.label}' before this{nearest(heal.label, labels)}"

@@ -148,6 +148,7 @@ class Scenario:
         "HEALTHY"  # what every node with levels must reach before the timeline starts
     )
     lasts: float | None = None  # s, about: so that the longest can start first
+    runtime: str = ""  # the only one that it is for, where that is so
 
     @property
     def duration(self) -> float:

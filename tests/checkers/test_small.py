@@ -130,6 +130,34 @@ def test_reconvergence():
     assert replace(MOVE, within=0.2)(outage().history(10))[0].verdict is FAIL
 
 
+def test_the_spread_over_many_failures():
+    def moves(times, slowest=0.3):
+        b = Builder().probe("users", interval=0.01, budget=0.05)
+        gaps = [0.1 + 0.02 * n for n in range(times - 1)] + [slowest]
+        for n in range(times):
+            b.fault(10 * n + 2, 10 * n + 8, n=n + 1)
+
+        def node(t):
+            n, into = int(t // 10), t % 10
+            return "pop-a" if into < 2 + gaps[min(n, times - 1)] or into >= 8 else "pop-b"
+
+        steady(b, "users", 0, 10 * times, 0.01, lambda t: {"node": node(t)})
+        checker = replace(MOVE, nodes=("pop-a",), at_least=4)
+        return checker(b.history(10 * times))
+
+    *each, spread = moves(5)
+    assert len(each) == 5
+    assert spread.verdict is PASS
+    assert spread.value == pytest.approx(0.301, abs=0.011)
+    assert spread.figures["n"] == 5
+    assert spread.figures["min"] == pytest.approx(0.101, abs=0.011)
+    assert spread.figures["p50"] == pytest.approx(0.141, abs=0.011)
+    assert moves(5, slowest=0.5)[-1].verdict is FAIL
+    *_, few = moves(3)
+    assert few.verdict is UNKNOWN
+    assert "3 failures were measured" in few.reason
+
+
 def test_traffic_that_goes_back_has_not_moved():
     b = Builder().probe("users", interval=0.01, budget=0.05).fault(2, 8)
     steady(

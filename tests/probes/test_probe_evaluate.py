@@ -127,6 +127,18 @@ def test_the_clients_own_retry_is_on_a_new_connection_and_recorded(run):
     assert [r.connection for r in server.requests][:3] == [1, 1, 2]
 
 
+def test_a_retry_may_wait_but_not_after_it_has_waited(run):
+    def gap(act, timeout):
+        turns = iter([act])
+        probe = EvaluateProbe(name="p", rate=5, timeout=timeout, pause=0.2)
+        log, _ = run(record(lambda r: next(turns, reply(ANSWER)), probe, count=4))
+        (first, second) = next(c.attempts for c in log.of(Complete) if len(c.attempts) > 1)
+        return (second.start - first.end) / 1e9
+
+    assert gap(Act.RESET, 1.0) >= 0.19
+    assert gap(Act.HANG, 0.3) < 0.19
+
+
 @pytest.mark.parametrize(
     ("answer", "error", "attempts"),
     [

@@ -65,6 +65,10 @@ class Container:
     check: str = ""
     stop_signal: str = "SIGTERM"
     working_dir: str = "/var/lib/squall"
+    user: str = ""  # "": the image's
+    groups: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    sysctls: dict[str, str] = field(default_factory=dict)  # of its own network
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +173,7 @@ class Engine:
                 working_dir=container.working_dir,
                 stop_signal=container.stop_signal,
                 healthcheck=_health(container.check),
+                user=container.user or None,
                 networking_config=api.create_networking_config({first: endpoint}),
                 host_config=api.create_host_config(
                     network_mode=first,
@@ -178,6 +183,9 @@ class Engine:
                     cpu_shares=PLATFORM_SHARES,
                     cgroup_parent=self._cgroup_parent(),
                     cap_drop=["ALL"],
+                    cap_add=list(container.capabilities),
+                    group_add=list(container.groups),
+                    sysctls=container.sysctls,
                     security_opt=["no-new-privileges"],
                     log_config={"Type": "json-file", "Config": {"max-size": "20m"}},
                 ),
@@ -247,7 +255,11 @@ class Engine:
         """What a shell command prints in a container of its own, which is gone afterwards."""
         with _mapped(f"{command} in {image}"):
             said: bytes = self.client.containers.run(
-                image, ["sh", "-c", command], remove=True, network_mode="none", labels=["squall.look"]
+                image,
+                ["sh", "-c", command],
+                remove=True,
+                network_mode="none",
+                labels=["squall.look"],
             )
         return said.decode(errors="replace")
 

@@ -8,6 +8,9 @@ and one for each client group. In a zone's bridge
     .3 …   the zone's nodes
 
 A client group's bridge has no container: its gateway, an address of the host, is the group's source address.
+
+Where the topology has a router (role "bird"), there is a bridge for the anycast address, on which only the router is, and one for
+the router and each PoP that announces it.
 """
 
 from __future__ import annotations
@@ -19,20 +22,32 @@ from typing import TYPE_CHECKING
 from harness.errors import SquallError
 from harness.runtime.base import Address, Plan
 from harness.runtime.containers.engine import Network
+from harness.topology import PROGRAM_PORT, ROUTE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from harness.topology import Topology
+    from harness.topology import Link, Topology
 
 RANGE = IPv4Network("198.18.0.0/15")
 BLOCK, BRIDGE = 22, 26  # prefix lengths
 BLOCKS = tuple(RANGE.subnets(new_prefix=BLOCK))
 BRIDGES = 2 ** (BRIDGE - BLOCK)
 HOST, TOXIPROXY, FIRST_NODE, LAST_NODE = 1, 2, 3, 62
+ROUTER_AT, POP_AT, ANYCAST_AT = 2, 3, 10
 LINK_PORT, TAP_PORT, TOXIPROXY_PORT = 20000, 21000, 8474
 TOXIPROXY_NODE = "toxiproxy"
+
+
+@dataclass(frozen=True, slots=True)
+class Anycast:
+    """`address` is announced by each of the PoPs that `edges` has a network for, to the node `router`."""
+
+    router: str
+    address: str
+    network: Network
+    edges: dict[str, Network]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +58,12 @@ class Layout:
     zones: dict[str, Network]
     groups: dict[str, Network]
     homes: dict[str, dict[str, str]]
+    anycast: Anycast | None = None
 
     @property
     def networks(self) -> list[Network]:
-        return [*self.zones.values(), *self.groups.values()]
+        routed = [self.anycast.network, *self.anycast.edges.values()] if self.anycast else []
+        return [*self.zones.values(), *self.groups.values(), *routed]
 
     def container(self, node: str) -> str:
         """Its container's name."""
@@ -56,10 +73,12 @@ class Layout:
 def check(topology: Topology) -> None:
     """Raises `SquallError` for a topology that is too large to be laid out."""
     zones = _zones(topology)
-    if len(zones) + len(topology.clients) > BRIDGES:
+    routes = len(topology.links) - len(topology.proxied)
+    bridges = len(zones) + len(topology.clients) + (routes + 1 if routes else 0)
+    if bridges > BRIDGES:
         raise SquallError(
-            f"{topology.path}: {len(zones)} zones and {len(topology.clients)} client groups; the docker runtime has "
-            f"networks for {BRIDGES} of them together"
+            f"{topology.path}: {len(zones)} zones, {len(topology.clients)} client groups and {routes} routes need "
+            f"{bridges} networks; the docker runtime has {BRIDGES}"
         )
     most = LAST_NODE - FIRST_NODE + 1
     for zone in zones:
@@ -73,7 +92,9 @@ def check(topology: Topology) -> None:
 def lay_out(topology: Topology, block: IPv4Network) -> Layout:
     name = "squall-" + str(block.network_address).replace(".", "-")
     zones = _zones(topology)
+    edges = [f"edge-{link.to}" for link in _routes(topology)]
     wanted = [*zones, *(f"users-{group}" for group in topology.clients)]
+    wanted += ["anycast", *edges] if edges else []
     bridges = [
         Network(f"{name}-{each}", str(subnet), str(subnet[HOST]))
         for each, subnet in zip(wanted, block.subnets(new_prefix=BRIDGE), strict=False)
@@ -87,8 +108,28 @@ def lay_out(topology: Topology, block: IPv4Network) -> Layout:
         bridge = by_zone[node.zone]
         homes[node.name] = {bridge.name: _at(bridge, taken[node.zone])}
         taken[node.zone] += 1
-    groups = dict(zip(topology.clients, bridges[len(zones) :], strict=True))
-    return Layout(name, by_zone, groups, homes)
+    groups = dict(zip(topology.clients, bridges[len(zones) :], strict=False))
+    anycast = _anycast(topology, bridges[len(zones) + len(groups) :], homes)
+    return Layout(name, by_zone, groups, homes, anycast)
+
+
+def _routes(topology: Topology) -> list[Link]:
+    return [link for link in topology.links.values() if link.use == ROUTE]
+
+
+def _anycast(
+    topology: Topology, bridges: list[Network], homes: dict[str, dict[str, str]]
+) -> Anycast | None:
+    """Adds the homes of the router and of the PoPs behind it."""
+    routes = _routes(topology)
+    if not routes:
+        return None
+    router, network = routes[0].source, bridges[0]
+    edges = dict(zip((link.to for link in routes), bridges[1:], strict=True))
+    homes[router] = {bridge.name: _at(bridge, ROUTER_AT) for bridge in bridges}
+    for pop, edge in edges.items():
+        homes[pop][edge.name] = _at(edge, POP_AT)
+    return Anycast(router, _at(network, ANYCAST_AT), network, edges)
 
 
 def make_plan(
@@ -100,17 +141,25 @@ def make_plan(
         raise ValueError(f"no link '{min(unknown)}' to tap")
     first = next(iter(layout.zones.values()))
     nodes = topology.nodes
+    node = {
+        name: Address(next(iter(layout.homes[name].values())), node.port)
+        for name, node in nodes.items()
+    }
+    link = {
+        link.id: Address(_at(layout.zones[nodes[link.source].zone], TOXIPROXY), port)
+        for port, link in enumerate(topology.links.values(), LINK_PORT)
+    }
+    if layout.anycast is not None:
+        node[layout.anycast.router] = Address(layout.anycast.address, PROGRAM_PORT)
+        link |= {
+            route.id: Address(_at(layout.anycast.edges[route.to], POP_AT), PROGRAM_PORT)
+            for route in _routes(topology)
+        }
     return Plan(
         topology=topology,
         state_dir=state_dir,
-        node={
-            name: Address(next(iter(layout.homes[name].values())), node.port)
-            for name, node in nodes.items()
-        },
-        link={
-            link.id: Address(_at(layout.zones[nodes[link.source].zone], TOXIPROXY), port)
-            for port, link in enumerate(topology.links.values(), LINK_PORT)
-        },
+        node=node,
+        link=link,
         tap={
             link: Address(first.gateway, port)
             for port, link in enumerate(dict.fromkeys(taps), TAP_PORT)

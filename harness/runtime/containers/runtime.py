@@ -9,6 +9,7 @@ import random
 import re
 import signal
 import socket
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from harness.network import obtain
 from harness.runtime import servers
 from harness.runtime.base import Parts
 from harness.runtime.containers import layout as layouts
+from harness.runtime.containers import routing
 from harness.runtime.containers.cluster import NODE_START_WITHIN, DockerCluster
 from harness.runtime.containers.engine import (
     LEASE,
@@ -34,7 +36,7 @@ from harness.runtime.leased import together
 from harness.runtime.node_file import node_config
 from harness.runtime.warden_client import WardenClient
 from harness.runtime.wire import Held, Hold
-from harness.topology import PROGRAM_PORT
+from harness.topology import PROGRAM_PORT, ROUTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -42,7 +44,9 @@ if TYPE_CHECKING:
     from harness.runtime.base import Plan
     from harness.topology import Node, Topology
 
-START_WITHIN = 120.0  # s for a whole cluster, with as many others starting beside it as there are lanes
+START_WITHIN = (
+    120.0  # s for a whole cluster, with as many others starting beside it as there are lanes
+)
 AT_ONCE = 3  # calls to the engine by one cluster; more only queue up inside it
 MEBI = 2**20
 MEMORY = {"postgres": 512 * MEBI, "redis": 128 * MEBI, TOXIPROXY_NODE: 256 * MEBI}
@@ -63,8 +67,8 @@ PROBES = {
 }
 # Without a Python of its own: a bash can speak that much HTTP.
 PROGRAM_PROBE = (
-    "bash -c 'exec 3<>/dev/tcp/{host}/{port} && printf \"GET /health HTTP/1.0\\r\\n\\r\\n\" >&3 && "
-    "head -n 1 <&3 | grep -q \" 200\"'"
+    'bash -c \'exec 3<>/dev/tcp/{host}/{port} && printf "GET /health HTTP/1.0\\r\\n\\r\\n" >&3 && '
+    'head -n 1 <&3 | grep -q " 200"\''
 )
 
 
@@ -114,7 +118,6 @@ class DockerRuntime:
             raise
         return cluster
 
-
     def release(self, plan: Plan) -> None:
         """Give up a plan that is not going to be started. Idempotent."""
         planned = self._planned.pop(_layout_of(plan).name, None)
@@ -134,6 +137,7 @@ class DockerKind:
     def prepare(self, topologies: Sequence[Topology], say: Callable[[str], None]) -> Parts:
         for topology in topologies:
             layouts.check(topology)
+            routing.checked(topology)
             _code_of(topology.program)
         engine = connect()
         try:
@@ -167,7 +171,10 @@ def _versions_in(engine: Engine, image: str) -> dict[str, str]:
     said = engine.said_in(image, "; ".join(f"{each} --version" for each in programs.values()))
     found = (re.search(r"\d+\.\d+(\.\d+)?", line) for line in said.splitlines())
     versions = {name: match.group() for name, match in zip(programs, found, strict=False) if match}
-    return {"toxiproxy": obtain.VERSION, **versions}  # the one that squall builds does not say its number
+    return {
+        "toxiproxy": obtain.VERSION,
+        **versions,
+    }  # the one that squall builds does not say its number
 
 
 def _claim(engine: Engine, topology: Topology, labels: dict[str, str]) -> Layout:
@@ -228,7 +235,7 @@ class _Starter:
         code = _code_of(self._plan.topology.program)
         await together(
             self._links(),
-            *(self._begin(self._server(node)) for node in nodes if node.is_server),
+            *(self._begin(*self._server(node)) for node in nodes if node.is_server),
             *(self._make(self._program(node), self._files(node, code)) for node in programs),
         )
         await together(*(self._run(self._layout.container(node.name)) for node in programs))
@@ -243,12 +250,12 @@ class _Starter:
         await self._cluster.toxiproxy.create(
             {
                 link.id: (plan.link[link.id], plan.tap.get(link.id, plan.node[link.to]))
-                for link in plan.topology.links.values()
+                for link in plan.topology.proxied.values()
             }
         )
 
-    async def _begin(self, container: Container) -> None:
-        await self._make(container)
+    async def _begin(self, container: Container, files: dict[str, bytes] | None = None) -> None:
+        await self._make(container, files)
         await self._run(container.name)
 
     async def _make(self, container: Container, files: dict[str, bytes] | None = None) -> None:
@@ -275,20 +282,47 @@ class _Starter:
             stop_signal=signal.Signals(servers.stop_signal(role)).name,
         )
 
-    def _server(self, node: Node) -> Container:
+    def _server(self, node: Node) -> tuple[Container, dict[str, bytes]]:
+        if node.role == ROUTER:
+            return self._router(node)
         host = self._plan.node[node.name].host
         command = servers.container_command(node, self._plan.node[node.name], HOME)
-        return self._container(node.name, node.role, command, PROBES[node.role].format(host=host))
+        probe = PROBES[node.role].format(host=host)
+        return self._container(node.name, node.role, command, probe), {}
+
+    def _router(self, node: Node) -> tuple[Container, dict[str, bytes]]:
+        settings = routing.settings_of(node, self._plan.topology)
+        files = {
+            routing.ENTRY_FILE: routing.ENTRY.read_bytes(),
+            routing.ROUTING_FILE: routing.router_file(self._layout, settings),
+        }
+        command = ("python", routing.ENTRY_FILE, "router", routing.ROUTING_FILE)
+        plain = self._container(node.name, node.role, command)
+        return _privileged(plain, routing.ROUTER_SYSCTLS), files
 
     def _program(self, node: Node) -> Container:
         at = self._plan.node[node.name]
+        command: tuple[str, ...]
         command = ("python", "-c", RUN_MAIN, self._plan.topology.program, NODE_FILE)
         probe = PROGRAM_PROBE.format(host=at.host, port=PROGRAM_PORT)
-        return self._container(node.name, node.role, command, probe)
+        if not self._plan.topology.routes_to(node.name):
+            return self._container(node.name, node.role, command, probe)
+        command = ("python", routing.ENTRY_FILE, "pop", routing.ROUTING_FILE)
+        plain = self._container(node.name, node.role, command, probe)
+        return _privileged(plain, routing.POP_SYSCTLS)
 
     def _files(self, node: Node, code: dict[str, bytes]) -> dict[str, bytes]:
-        config = node_config(self._plan, node, HOME, self._seed)
-        return {NODE_FILE: json.dumps(config, indent=1).encode(), **code}
+        routes = self._plan.topology.routes_to(node.name)
+        # Behind a router it is reached at the anycast address too.
+        config = node_config(self._plan, node, HOME, self._seed, "0.0.0.0" if routes else "")  # noqa: S104
+        files = {NODE_FILE: json.dumps(config, indent=1).encode(), **code}
+        if routes:
+            topology = self._plan.topology
+            settings = routing.settings_of(topology.nodes[routes[0].source], topology)
+            program = ("python", "-c", RUN_MAIN, topology.program, NODE_FILE)
+            told = routing.pop_file(self._layout, node.name, settings, program)
+            files |= {routing.ENTRY_FILE: routing.ENTRY.read_bytes(), routing.ROUTING_FILE: told}
+        return files
 
     async def _until_ready(self, node: str, within: float) -> None:
         """Ready, or a reason why not: the deadline, or that it has exited already."""
@@ -305,6 +339,17 @@ class _Starter:
         finally:
             ready.cancel()
             await asyncio.gather(ready, return_exceptions=True)
+
+
+def _privileged(container: Container, sysctls: dict[str, str]) -> Container:
+    """For what speaks BGP: its first process is root, with the few rights that bird needs."""
+    return replace(
+        container,
+        user="0",
+        groups=routing.GROUPS,
+        capabilities=routing.CAPABILITIES,
+        sysctls=sysctls,
+    )
 
 
 def _code_of(program: str) -> dict[str, bytes]:

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+
+from faults.crash import Crash
+from harness.cli import main
+from harness.errors import SpecError, SquallError
+from harness.scenario.load import check_faults, load_scenario
+from harness.scenario.model import Heal, Inject, Phase
+from tests.small import SCENARIO, write_small
+
+REPEATED = """\
+steps:
+  - phase: baseline
+  - repeat:
+      times: 2
+      steps:
+        - phase: broken
+        - inject: {crash: pop-1}
+        - heal: crash
+  - phase: healed
+"""
+
+
+def rewritten(tmp_path, old, new):
+    path = write_small(tmp_path)
+    assert old in SCENARIO
+    path.write_text(SCENARIO.replace(old, new))
+    return path
+
+
+def steps_of(text):
+    return SCENARIO[: SCENARIO.index("steps:")] + text + SCENARIO[SCENARIO.index("checks:") :]
+
+
+def test_repeated_steps_have_labels_of_their_own(tmp_path):
+    path = write_small(tmp_path)
+    path.write_text(steps_of(REPEATED))
+    assert load_scenario(path).steps == (
+        Phase("baseline"),
+        Phase("broken"),
+        Inject(Crash("pop-1"), "crash-1"),
+        Heal("crash-1"),
+        Phase("broken"),
+        Inject(Crash("pop-1"), "crash-2"),
+        Heal("crash-2"),
+        Phase("healed"),
+    )
+
+
+@pytest.mark.parametrize("times", [0, 1001])
+def test_how_often_is_bounded(tmp_path, times):
+    path = write_small(tmp_path)
+    path.write_text(steps_of(REPEATED.replace("times: 2", f"times: {times}")))
+    with pytest.raises(SpecError, match=f"repeat: 1 to 1000 times, not {times}"):
+        load_scenario(path)
+
+
+def test_a_fault_that_needs_an_interface_is_refused_where_there_is_none(tmp_path):
+    path = rewritten(tmp_path, "inject: {cut: 'pop-1->api-1'}", "inject: {disconnect: pop-1, label: cut}")
+    scenario = load_scenario(path)
+    check_faults(scenario, has_interfaces=True)
+    with pytest.raises(SquallError, match="cut: disconnect: nodes of this runtime have no interface"):
+        check_faults(scenario, has_interfaces=False)
+
+
+def test_a_scenario_for_another_runtime_is_left_out_or_refused(tmp_path, capsys):
+    path = rewritten(tmp_path, "lasts: 2s", "lasts: 2s\nruntime: docker")
+    assert main(["run", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert "runs with --runtime docker only" in capsys.readouterr().err
+    assert main(["run", str(tmp_path / "scenarios"), "--out", str(tmp_path / "out")]) == 2
+    assert "none of 1 scenarios is asked for" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
