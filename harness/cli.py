@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(sub)
     _add_cluster_commands(sub)
+    _add_compose(sub)
     _add_lint(sub)
     _add_report(sub)
     _add_doctor(sub)
@@ -149,7 +150,10 @@ def _add_run(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="change a setting of a role or node, or `program=MODULE`, in every topology",
     )
     parser.add_argument(
-        "-j", "--jobs", type=int, help="clusters side by side (default: 6 of processes, 3 of containers)"
+        "-j",
+        "--jobs",
+        type=int,
+        help="clusters side by side (default: 6 of processes, 3 of containers)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("out"), help="where run folders go (default out/)"
@@ -164,7 +168,7 @@ def _add_runtime(parser: argparse.ArgumentParser) -> None:
         "--runtime",
         default="process",
         metavar="KIND",
-        help="where nodes run: process (default) or docker",
+        help="where nodes run: process (default), docker, or compose (a platform that is up)",
     )
 
 
@@ -220,6 +224,25 @@ def _add_cluster_commands(sub: argparse._SubParsersAction[argparse.ArgumentParse
         "undo the faults in force on a cluster that is up",
     )
     heal.add_argument("--cluster", help="the cluster (default: the only one)")
+
+
+def _add_compose(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    image = _command(
+        sub,
+        "image",
+        _later("harness.commands", "image"),
+        "build the image of containers' nodes, if what it is made of has changed",
+    )
+    image.add_argument(
+        "--tag", default="squall-node:latest", help="its name (default squall-node:latest)"
+    )
+    compose = _command(
+        sub,
+        "compose",
+        _later("harness.commands", "compose"),
+        "print a topology as a Compose file, to bring the platform up without squall",
+    )
+    compose.add_argument("topology", type=Path, help="a topology file")
 
 
 def _add_lint(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

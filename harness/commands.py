@@ -17,6 +17,9 @@ import reports
 from harness import conformance
 from harness.errors import SpecError, SquallError
 from harness.requirements import load_requirements
+from harness.runtime.containers.compose import render
+from harness.runtime.containers.engine import connect
+from harness.runtime.containers.image import ensure_image
 from harness.runtime.containers.leases import clean_strays, find_strays
 from harness.runtime.doctor import clean, find_leftovers
 from harness.runtime.session import find_kind, open_session, prepare
@@ -42,7 +45,7 @@ def run(args: argparse.Namespace, suites: Suites) -> int:
         check_faults(scenario, has_interfaces=kind.has_interfaces)
     parts = prepare(args.runtime, [scenario.topology for scenario in scenarios], _say)
     folder = conformance.RunFolder.create(args.out)
-    jobs = max(1, kind.lanes if args.jobs is None else args.jobs)
+    jobs = max(1, kind.lanes if args.jobs is None or kind.lanes == 1 else args.jobs)
     screen = _Screen(scenarios, jobs=jobs, verbose=args.verbose)
     screen.begin(folder, args.runtime)
     began = time.monotonic()
@@ -226,6 +229,26 @@ def requirements(args: argparse.Namespace, suites: Suites) -> int:
             )
         elif not args.ids:
             print(f"{name:<3} {one.title}  [{by}]"[: max(width, 60)])
+    return 0
+
+
+# ------------------------------------------------------------------------------------------- image, compose
+
+
+def image(args: argparse.Namespace) -> int:
+    """The name is given to what is built of this clone now."""
+    engine = connect()
+    try:
+        built = ensure_image(engine.client, _say)
+        engine.tag(built, args.tag)
+    finally:
+        engine.close()
+    print(f"{args.tag} is {built}")
+    return 0
+
+
+def compose(args: argparse.Namespace) -> int:
+    print(render(load_topology(args.topology)), end="")
     return 0
 
 

@@ -16,6 +16,7 @@ from harness.network.base import LinkControl
 from harness.topology import Topology
 
 if TYPE_CHECKING:
+    from harness.fault import Undo
     from harness.runtime.leased import LeasedCluster
     from harness.runtime.warden_client import WardenClient
 
@@ -99,6 +100,13 @@ class Cluster(Protocol):
 
     async def ready(self, node: str, within: float = 10.0) -> None:
         """Wait until it answers (HTTP GET /health 200, or the server's own ping), `within` s."""
+
+    async def record(self, undo: Undo, *, hold: bool = False) -> int:
+        """Write down how to undo what is going to be done; returns the entry's number."""
+        ...
+
+    async def done(self, entry: int) -> None:
+        """It has been undone."""
 
     async def close(self) -> None:
         """End all nodes, remove proxies and claims. Idempotent."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 KINDS = {
     "process": ("harness.runtime.process", "ProcessKind"),
     "docker": ("harness.runtime.containers.runtime", "DockerKind"),
+    "compose": ("harness.runtime.containers.borrowed", "ComposeKind"),
 }
 
 

@@ -106,6 +106,7 @@ class HeldCluster:
     state_dir: Path
     claim: RangeClaim | None = None
     engine: str = ""  # where its containers are
+    borrowed: str = ""  # the label of containers that are not ours to remove
     removal: int | None = None  # pid of the helper that removes them
     removed: bool = False
     specs: dict[str, Spawn] = field(default_factory=dict)
@@ -319,8 +320,8 @@ class Warden:
                 return preload(module)
             case Claim(listeners):
                 return self._claim(connection, listeners)
-            case Hold(engine):
-                return self._hold(connection, engine)
+            case Hold(engine, borrowed):
+                return self._hold(connection, engine, borrowed)
             case Attach():
                 return self._attach(connection)
         return self._operate(connection, _cluster(connection), body)
@@ -370,11 +371,11 @@ class Warden:
         cluster.claim = claim
         return Claimed(claim.prefix, str(cluster.state_dir))
 
-    def _hold(self, connection: Connection, engine: str) -> Held:
+    def _hold(self, connection: Connection, engine: str, borrowed: str) -> Held:
         _has_none(connection)
         self._leases += 1
         cluster = self._begin(connection, f"{self._room.path.name}-{self._leases}")
-        cluster.engine = engine
+        cluster.engine, cluster.borrowed = engine, borrowed
         return Held(cluster.name, str(self._room.path))
 
     def _begin(self, connection: Connection, name: str) -> HeldCluster:
@@ -530,6 +531,8 @@ class Warden:
         """A helper removes them, and the next one tries again if it can't: the engine may be away for a while."""
         if not cluster.engine or cluster.removed:
             return True
+        if cluster.borrowed:
+            return not self._helpers  # they may be undoing what was done to it
         if cluster.removal is None:
 
             def ended(code: int) -> None:
@@ -564,7 +567,7 @@ class Warden:
         if not links:
             then("")
             return
-        act = partial(_undo, cluster.toxiproxy, links, cluster.engine, cluster.name)
+        act = partial(_undo, cluster, links)
         pid = fork_helper(act, sys.stderr.fileno())
         self._helpers[pid] = partial(_links_undone, ledger, links, then)
 
@@ -581,12 +584,14 @@ def _links_undone(
         then(f"could not restore {subjects}; the warden's log says why")
 
 
-def _undo(daemon: Address, entries: list[Entry], engine: str, lease: str) -> None:
+def _undo(cluster: HeldCluster, entries: list[Entry]) -> None:
     """In a helper. Of a cluster of containers its nodes too, for the engine's calls take time as well."""
     nodes = [entry for entry in entries if entry.undo.action in NODE_ACTIONS]
     if nodes:
-        _containers().undo(engine, lease, [entry.undo for entry in nodes])
-    undo_links(daemon, [entry for entry in entries if entry not in nodes])
+        undos = [entry.undo for entry in nodes]
+        _containers().undo(cluster.engine, cluster.name, cluster.borrowed, undos)
+    assert cluster.toxiproxy is not None
+    undo_links(cluster.toxiproxy, [entry for entry in entries if entry not in nodes])
 
 
 def _remove_containers(engine: str, lease: str) -> None:

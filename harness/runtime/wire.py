@@ -32,10 +32,12 @@ class Claimed(msgspec.Struct, frozen=True):
 
 class Hold(msgspec.Struct, frozen=True, tag="hold"):
     """Hold a cluster of containers for this connection: all that carries its lease's label at `engine` (a URL) is
-    removed when the connection ends. Answer: `Held`.
+    removed when the connection ends. `borrowed`: the label of a cluster that others made; of that nothing is ever removed,
+    only what the ledger says is undone. Answer: `Held`.
     """
 
     engine: str
+    borrowed: str = ""
 
 
 class Held(msgspec.Struct, frozen=True):

@@ -124,6 +124,7 @@ class _InForce:
     number: int
     fault: Fault
     label: str
+    undos: list[int] = field(default_factory=list)  # in the ledger
 
 
 @dataclass(slots=True)
@@ -316,6 +317,9 @@ class _Run:
         planned = self.now()
         targets = list(fault.targets(cluster))
         self.in_force.append(active)
+        # First the ledger: it is undone from its end, so the first to be undone is recorded last.
+        for undo in reversed(fault.undo(cluster)):
+            active.undos.append(await cluster.record(undo))
         # The record comes before the act: a run that dies in between still knows what it was about to do.
         self._fault(active, "inject", targets=targets, planned=planned)
         await self._bounded(fault.inject(cluster), f"inject {label}")
@@ -331,6 +335,8 @@ class _Run:
             self._fault(item, "heal", targets=targets, planned=self.now())
             await self._bounded(item.fault.heal(cluster), f"heal {item.label}")
             self._fault(item, "healed", targets=targets)
+            for entry in item.undos:
+                await cluster.done(entry)
             self.in_force.remove(item)
             proof = await self._bounded(
                 item.fault.verify_healed(cluster), f"verify the heal of {item.label}"

@@ -61,7 +61,7 @@ class Container:
     command: tuple[str, ...]
     networks: dict[str, str]
     memory: int
-    environment: dict[str, str] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
     check: str = ""
     stop_signal: str = "SIGTERM"
     working_dir: str = "/var/lib/squall"
@@ -151,9 +151,7 @@ class Engine:
 
     # -------------------------------------------------------------------------------------------------- containers
 
-    def create(
-        self, container: Container, labels: Mapping[str, str], files: Mapping[str, bytes] = {}
-    ) -> None:
+    def create(self, container: Container, labels: Mapping[str, str]) -> None:
         """Make it, with its networks and files, without starting it."""
         first, *others = container.networks
         api = self._api
@@ -169,7 +167,6 @@ class Engine:
                     NODE: container.node,
                     HOMES: json.dumps(container.networks),
                 },
-                environment=container.environment,
                 working_dir=container.working_dir,
                 stop_signal=container.stop_signal,
                 healthcheck=_health(container.check),
@@ -192,8 +189,8 @@ class Engine:
             )
             for network in others:
                 self.join(network, container.name, container.networks[network])
-            if files:
-                api.put_archive(container.name, "/", _archive(files))
+            if container.files:
+                api.put_archive(container.name, "/", _archive(container.files))
 
     def _cgroup_parent(self) -> str:
         """Beside the machine's other processes, not all together in one group that counts as one of them."""
@@ -250,6 +247,12 @@ class Engine:
         with _mapped(f"log of {name}"):
             lines: bytes = self._api.logs(name, tail="all" if tail is None else tail)
         return lines
+
+    def tag(self, image: str, name: str) -> None:
+        """Give the image one more name, "repository:tag"."""
+        repository, _, tag = name.partition(":")
+        with _mapped(f"tag {image} as {name}"):
+            self._api.tag(image, repository, tag or "latest")
 
     def said_in(self, image: str, command: str) -> str:
         """What a shell command prints in a container of its own, which is gone afterwards."""

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 RANGE = IPv4Network("198.18.0.0/15")
 BLOCK, BRIDGE = 22, 26  # prefix lengths
-BLOCKS = tuple(RANGE.subnets(new_prefix=BLOCK))
+# The last is for what users bring up by Compose.
+*BLOCKS, COMPOSE_BLOCK = RANGE.subnets(new_prefix=BLOCK)
 BRIDGES = 2 ** (BRIDGE - BLOCK)
 HOST, TOXIPROXY, FIRST_NODE, LAST_NODE = 1, 2, 3, 62
 ROUTER_AT, POP_AT, ANYCAST_AT = 2, 3, 10
@@ -177,3 +178,7 @@ def _zones(topology: Topology) -> list[str]:
 
 def _at(bridge: Network, number: int) -> str:
     return str(IPv4Address(int(IPv4Network(bridge.subnet).network_address) + number))
+
+
+def toxiproxy_at(network: Network) -> str:
+    return _at(network, TOXIPROXY)

@@ -59,11 +59,14 @@ def _remove_all(engine: Engine, label: str) -> None:
         time.sleep(0.05)
 
 
-def undo(url: str, lease: str, undos: Sequence[Undo]) -> None:
-    """Start, resume or connect nodes again. Safe to do twice. Raises `RuntimeFailure`."""
+def undo(url: str, lease: str, borrowed: str, undos: Sequence[Undo]) -> None:
+    """Start, resume or connect nodes of the lease again, or of those labelled `borrowed`. Safe to do twice.
+
+    Raises `RuntimeFailure`.
+    """
     engine = _reach(url)
     try:
-        containers, _ = engine.labelled(f"{LEASE}={lease}")
+        containers, _ = engine.labelled(borrowed or f"{LEASE}={lease}")
         by_node = {c["Labels"][NODE]: c for c in containers}
         for each in undos:
             found = by_node[each.subject]

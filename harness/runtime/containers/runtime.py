@@ -3,73 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import json
 import random
 import re
-import signal
 import socket
-from dataclasses import replace
 from ipaddress import IPv4Address
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from harness.errors import RuntimeFailure, SquallError
+from harness.errors import RuntimeFailure
 from harness.network import obtain
-from harness.runtime import servers
 from harness.runtime.base import Parts
 from harness.runtime.containers import layout as layouts
 from harness.runtime.containers import routing
+from harness.runtime.containers.blueprint import Blueprint, code_of
 from harness.runtime.containers.cluster import NODE_START_WITHIN, DockerCluster
-from harness.runtime.containers.engine import (
-    LEASE,
-    ROOM,
-    Container,
-    Engine,
-    OverlapError,
-    connect,
-)
+from harness.runtime.containers.engine import LEASE, ROOM, Container, Engine, OverlapError, connect
 from harness.runtime.containers.image import ensure_image
-from harness.runtime.containers.layout import TOXIPROXY_NODE, Layout, lay_out, make_plan
+from harness.runtime.containers.layout import Layout, lay_out, make_plan
 from harness.runtime.containers.leases import clean_strays, find_strays
 from harness.runtime.leased import together
-from harness.runtime.node_file import node_config
 from harness.runtime.warden_client import WardenClient
 from harness.runtime.wire import Held, Hold
-from harness.topology import PROGRAM_PORT, ROUTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from harness.runtime.base import Plan
-    from harness.topology import Node, Topology
+    from harness.topology import Topology
 
 START_WITHIN = (
     120.0  # s for a whole cluster, with as many others starting beside it as there are lanes
 )
 AT_ONCE = 3  # calls to the engine by one cluster; more only queue up inside it
-MEBI = 2**20
-MEMORY = {"postgres": 512 * MEBI, "redis": 128 * MEBI, TOXIPROXY_NODE: 256 * MEBI}
-PROGRAM_MEMORY = 512 * MEBI
-HOME = PurePosixPath("/var/lib/squall")
-NODE_FILE = "/etc/squall/node.json"
-CODE = PurePosixPath("/opt/program")  # programs that are not in the image
-IN_IMAGE = {"reference_impl"}
-# As the process runtime does: `main([path])` of the module.
-RUN_MAIN = (
-    "import importlib, sys; sys.path.insert(0, '/opt/program'); "
-    "importlib.import_module(sys.argv[1]).main(sys.argv[2:])"
-)
-MOST_CODE = 8 * MEBI
-PROBES = {
-    "postgres": "pg_isready -q -h {host}",
-    "redis": "redis-cli -h {host} ping | grep -q PONG",
-}
-# Without a Python of its own: a bash can speak that much HTTP.
-PROGRAM_PROBE = (
-    'bash -c \'exec 3<>/dev/tcp/{host}/{port} && printf "GET /health HTTP/1.0\\r\\n\\r\\n" >&3 && '
-    'head -n 1 <&3 | grep -q " 200"\''
-)
 
 
 class DockerRuntime:
@@ -138,7 +103,7 @@ class DockerKind:
         for topology in topologies:
             layouts.check(topology)
             routing.checked(topology)
-            _code_of(topology.program)
+            code_of(topology.program)
         engine = connect()
         try:
             clean_strays(find_strays())
@@ -219,9 +184,8 @@ class _Starter:
         self._plan = cluster.plan
         self._layout = cluster.layout
         self._engine = cluster.engine
-        self._image = image
         self._labels = labels
-        self._seed = seed
+        self._blueprint = Blueprint(cluster.plan, cluster.layout, image, seed)
         self._turn = asyncio.Semaphore(AT_ONCE)
 
     def __repr__(self) -> str:
@@ -232,11 +196,10 @@ class _Starter:
         await self._cluster.listen()
         nodes = list(self._plan.topology.nodes.values())
         programs = [node for node in nodes if not node.is_server]
-        code = _code_of(self._plan.topology.program)
         await together(
             self._links(),
-            *(self._begin(*self._server(node)) for node in nodes if node.is_server),
-            *(self._make(self._program(node), self._files(node, code)) for node in programs),
+            *(self._begin(self._blueprint.of(node)) for node in nodes if node.is_server),
+            *(self._make(self._blueprint.of(node)) for node in programs),
         )
         await together(*(self._run(self._layout.container(node.name)) for node in programs))
         left = max(1.0, deadline - asyncio.get_running_loop().time())
@@ -244,8 +207,7 @@ class _Starter:
 
     async def _links(self) -> None:
         plan = self._plan
-        command = ("toxiproxy-server", "-host", "0.0.0.0", "-port", str(plan.toxiproxy.port))  # noqa: S104 - in the run's own networks
-        await self._begin(self._container(TOXIPROXY_NODE, TOXIPROXY_NODE, command))
+        await self._begin(self._blueprint.toxiproxy())
         await self._cluster.toxiproxy.ready(NODE_START_WITHIN)
         await self._cluster.toxiproxy.create(
             {
@@ -254,75 +216,17 @@ class _Starter:
             }
         )
 
-    async def _begin(self, container: Container, files: dict[str, bytes] | None = None) -> None:
-        await self._make(container, files)
+    async def _begin(self, container: Container) -> None:
+        await self._make(container)
         await self._run(container.name)
 
-    async def _make(self, container: Container, files: dict[str, bytes] | None = None) -> None:
+    async def _make(self, container: Container) -> None:
         async with self._turn:
-            await asyncio.to_thread(self._engine.create, container, self._labels, files or {})
+            await asyncio.to_thread(self._engine.create, container, self._labels)
 
     async def _run(self, name: str) -> None:
         async with self._turn:
             await asyncio.to_thread(self._engine.start, name)
-
-    # -------------------------------------------------------------------------------------------- what each one is
-
-    def _container(
-        self, node: str, role: str, command: tuple[str, ...], check: str = ""
-    ) -> Container:
-        return Container(
-            name=self._layout.container(node),
-            node=node,
-            image=self._image,
-            command=command,
-            networks=self._layout.homes[node],
-            memory=MEMORY.get(role, PROGRAM_MEMORY),
-            check=check,
-            stop_signal=signal.Signals(servers.stop_signal(role)).name,
-        )
-
-    def _server(self, node: Node) -> tuple[Container, dict[str, bytes]]:
-        if node.role == ROUTER:
-            return self._router(node)
-        host = self._plan.node[node.name].host
-        command = servers.container_command(node, self._plan.node[node.name], HOME)
-        probe = PROBES[node.role].format(host=host)
-        return self._container(node.name, node.role, command, probe), {}
-
-    def _router(self, node: Node) -> tuple[Container, dict[str, bytes]]:
-        settings = routing.settings_of(node, self._plan.topology)
-        files = {
-            routing.ENTRY_FILE: routing.ENTRY.read_bytes(),
-            routing.ROUTING_FILE: routing.router_file(self._layout, settings),
-        }
-        command = ("python", routing.ENTRY_FILE, "router", routing.ROUTING_FILE)
-        plain = self._container(node.name, node.role, command)
-        return _privileged(plain, routing.ROUTER_SYSCTLS), files
-
-    def _program(self, node: Node) -> Container:
-        at = self._plan.node[node.name]
-        command: tuple[str, ...]
-        command = ("python", "-c", RUN_MAIN, self._plan.topology.program, NODE_FILE)
-        probe = PROGRAM_PROBE.format(host=at.host, port=PROGRAM_PORT)
-        if not self._plan.topology.routes_to(node.name):
-            return self._container(node.name, node.role, command, probe)
-        command = ("python", routing.ENTRY_FILE, "pop", routing.ROUTING_FILE)
-        plain = self._container(node.name, node.role, command, probe)
-        return _privileged(plain, routing.POP_SYSCTLS)
-
-    def _files(self, node: Node, code: dict[str, bytes]) -> dict[str, bytes]:
-        routes = self._plan.topology.routes_to(node.name)
-        # Behind a router it is reached at the anycast address too.
-        config = node_config(self._plan, node, HOME, self._seed, "0.0.0.0" if routes else "")  # noqa: S104
-        files = {NODE_FILE: json.dumps(config, indent=1).encode(), **code}
-        if routes:
-            topology = self._plan.topology
-            settings = routing.settings_of(topology.nodes[routes[0].source], topology)
-            program = ("python", "-c", RUN_MAIN, topology.program, NODE_FILE)
-            told = routing.pop_file(self._layout, node.name, settings, program)
-            files |= {routing.ENTRY_FILE: routing.ENTRY.read_bytes(), routing.ROUTING_FILE: told}
-        return files
 
     async def _until_ready(self, node: str, within: float) -> None:
         """Ready, or a reason why not: the deadline, or that it has exited already."""
@@ -339,44 +243,3 @@ class _Starter:
         finally:
             ready.cancel()
             await asyncio.gather(ready, return_exceptions=True)
-
-
-def _privileged(container: Container, sysctls: dict[str, str]) -> Container:
-    """For what speaks BGP: its first process is root, with the few rights that bird needs."""
-    return replace(
-        container,
-        user="0",
-        groups=routing.GROUPS,
-        capabilities=routing.CAPABILITIES,
-        sysctls=sysctls,
-    )
-
-
-def _code_of(program: str) -> dict[str, bytes]:
-    """The sources of a program that is not in the image, by where they go in the container.
-
-    Raises `SquallError` for one that can't be found, or is too large to be copied into every node.
-    """
-    top = program.partition(".")[0]
-    if top in IN_IMAGE:
-        return {}
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None:
-        raise SquallError(f"the program '{program}' can't be imported: no module named '{top}'")
-    if not spec.submodule_search_locations:
-        assert spec.origin is not None
-        return {str(CODE / f"{top}.py"): Path(spec.origin).read_bytes()}
-    files = {
-        str(CODE / top / path.relative_to(root).as_posix()): path.read_bytes()
-        for root in map(Path, spec.submodule_search_locations)
-        for path in sorted(root.rglob("*.py"))
-    }
-    size = sum(map(len, files.values()))
-    if size > MOST_CODE:
-        raise SquallError(
-            f"the package '{top}' has {size / MEBI:.0f} MiB of sources, too much to be copied into containers"
-        )
-    return files

@@ -1,0 +1,109 @@
+"""A platform that somebody else brought up from the Compose file: broken and measured, never started, never removed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.errors import RuntimeFailure, SquallError
+from harness.runtime.base import NodeState, Parts
+from harness.runtime.containers import layout as layouts
+from harness.runtime.containers.cluster import DockerCluster
+from harness.runtime.containers.compose import LABEL
+from harness.runtime.containers.engine import HOMES, NODE, Engine, connect
+from harness.runtime.containers.layout import TOXIPROXY_NODE, Layout, lay_out, make_plan
+from harness.runtime.leased import together
+from harness.runtime.warden_client import WardenClient
+from harness.runtime.wire import Held, Hold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from harness.runtime.base import Plan
+    from harness.topology import Topology
+
+READY_WITHIN = 60.0  # s for what has just been brought up
+
+
+class ComposeRuntime:
+    """Each plan is the platform that is up; what is done to it is undone when the plan's lease ends."""
+
+    def __init__(self, warden: Path) -> None:
+        self._warden = warden
+
+    def __repr__(self) -> str:
+        return f"ComposeRuntime({self._warden.parent.name})"
+
+    def plan(self, topology: Topology, state_dir: Path, taps: tuple[str, ...] = ()) -> Plan:
+        """Raises `SquallError` for a scenario that records what a link carries: such links are made at the start."""
+        if taps:
+            raise SquallError(
+                f"{topology.path}: a platform that is up already has no place for a tap on {taps[0]}"
+            )
+        return make_plan(_layout(topology), topology, state_dir)
+
+    async def start(self, plan: Plan) -> DockerCluster:
+        """Only joins it. Raises `RuntimeFailure` with what a node that is not ready said last."""
+        engine = connect()
+        client = WardenClient(self._warden)
+        client.ask_now(Hold(engine.url, LABEL), Held)
+        cluster = DockerCluster(plan, client, engine, _layout(plan.topology), may_restart=False)
+        try:
+            await cluster.listen()
+            await cluster.keep()
+            await together(*(cluster.ready(node, READY_WITHIN) for node in plan.topology.nodes))
+        except BaseException:
+            await cluster.close()
+            raise
+        return cluster
+
+
+class ComposeKind:
+    """Nodes are the containers of a Compose project, `harness.runtime.base.Kind`. One scenario at a time."""
+
+    has_interfaces = True
+    in_waves = False
+    lanes = 1
+
+    def prepare(self, topologies: Sequence[Topology], say: Callable[[str], None]) -> Parts:
+        engine = connect()
+        try:
+            for topology in topologies:
+                _must_be_up(engine, topology)
+        finally:
+            engine.close()
+        say("the platform is up; it will be broken and mended, and left as it is")
+        return Parts({"engine": engine.version})
+
+    def preload(self, programs: Iterable[str]) -> list[str]:  # noqa: ARG002 - as Kind has it
+        return []
+
+    def open(self, warden: Path, parts: Parts, *, seed: int = 0) -> ComposeRuntime:  # noqa: ARG002 - as Kind has it
+        return ComposeRuntime(warden)
+
+    def attach(self, plan: Plan, client: WardenClient) -> DockerCluster:  # noqa: ARG002 - as Kind has it
+        raise SquallError("a platform brought up by Compose is not squall's to keep")
+
+
+def _layout(topology: Topology) -> Layout:
+    return lay_out(topology, layouts.COMPOSE_BLOCK)
+
+
+def _must_be_up(engine: Engine, topology: Topology) -> None:
+    """Raises `SquallError` when it is not, or is another one."""
+    listed, _ = engine.labelled(f"{LABEL}={topology.name}")
+    homes = {each["Labels"][NODE]: engine.homes(each["Id"]) for each in listed}
+    laid = _layout(topology)
+    for node in (*topology.nodes, TOXIPROXY_NODE):
+        if node not in homes:
+            raise SquallError(
+                f"{topology.path}: no container of {node} is up: `squall compose {topology.path} >compose.yaml`, then "
+                "`docker-compose up -d`"
+            )
+        wanted = laid.homes[node]
+        if wanted.items() - homes[node].items():
+            raise SquallError(
+                f"{topology.path}: {node} is not where this topology has it: make {HOMES} anew by `squall compose`"
+            )
+        if not engine.look(laid.container(node)).running:
+            raise RuntimeFailure(f"{node} is {NodeState.EXITED}: bring the platform up again")
