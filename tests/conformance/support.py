@@ -69,21 +69,24 @@ class Case:
     says: str  # the check that must have failed
 
 
-def all_runs(request, tmp_path_factory, cases, side_by_side, *options):
-    """The selected cases' runs, as futures: the first test waits for the longest, the others find theirs done."""
+def selected(request, cases):
+    """Those that tests of this module will ask for."""
     mine = [item for item in request.session.items if item.path == request.path]
     chosen = {item.callspec.params["case"] for item in mine if hasattr(item, "callspec")}
+    return [case for case in cases if case in chosen]
+
+
+def run_case(case: Case, out: Path, *options: str) -> Ran:
+    settings = (word for setting in case.settings for word in ("--set", setting))
+    return squall_run(SCENARIOS / f"{case.scenario}.yaml", out, *options, *settings)
+
+
+def all_runs(request, tmp_path_factory, cases, side_by_side):
+    """The selected cases' runs, as futures: the first test waits for the longest, the others find theirs done."""
     with ThreadPoolExecutor(side_by_side) as pool:
         yield {
-            case: pool.submit(
-                squall_run,
-                SCENARIOS / f"{case.scenario}.yaml",
-                tmp_path_factory.mktemp(case.name),
-                *options,
-                *(word for setting in case.settings for word in ("--set", setting)),
-            )
-            for case in cases
-            if case in chosen
+            case: pool.submit(run_case, case, tmp_path_factory.mktemp(case.name))
+            for case in selected(request, cases)
         }
 
 
