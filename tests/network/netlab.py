@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import time
+from pathlib import Path
 from typing import Self
 
 from harness.network.obtain import find_toxiproxy
@@ -89,7 +90,15 @@ class Daemon:
             self.process.wait(10)
 
     def freeze(self) -> None:
+        """All its threads: where cores are short, some run on for a moment after the signal was sent."""
         self.process.send_signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        deadline = time.monotonic() + 5
+        while any(
+            (task / "stat").read_text().rpartition(")")[2].split()[0] != "T" for task in tasks.iterdir()
+        ):
+            assert time.monotonic() < deadline, "the daemon was not stopped"
+            time.sleep(0.001)
 
     async def restart(self) -> None:
         self.kill()
