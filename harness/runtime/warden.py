@@ -528,17 +528,19 @@ class Warden:
             connection.cluster = None
 
     def _containers_gone(self, cluster: HeldCluster) -> bool:
-        """A helper removes them, and the next one tries again if it can't: the engine may be away for a while."""
+        """A helper removes them, or mends what is borrowed; the next one tries again if it can't, for the engine may be
+        away for a while.
+        """
         if not cluster.engine or cluster.removed:
             return True
-        if cluster.borrowed:
-            return not self._helpers  # they may be undoing what was done to it
         if cluster.removal is None:
 
             def ended(code: int) -> None:
                 cluster.removal, cluster.removed = None, code == 0
 
             act = partial(_remove_containers, cluster.engine, cluster.name)
+            if cluster.borrowed:
+                act = partial(_undo, cluster, cluster.ledger.outstanding() if cluster.ledger else [])
             cluster.removal = fork_helper(act, sys.stderr.fileno())
             self._helpers[cluster.removal] = ended
         return False
@@ -590,8 +592,10 @@ def _undo(cluster: HeldCluster, entries: list[Entry]) -> None:
     if nodes:
         undos = [entry.undo for entry in nodes]
         _containers().undo(cluster.engine, cluster.name, cluster.borrowed, undos)
-    assert cluster.toxiproxy is not None
-    undo_links(cluster.toxiproxy, [entry for entry in entries if entry not in nodes])
+    links = [entry for entry in entries if entry not in nodes]
+    if links:
+        assert cluster.toxiproxy is not None  # whoever records a link's undo has told where its daemon is
+        undo_links(cluster.toxiproxy, links)
 
 
 def _remove_containers(engine: str, lease: str) -> None:
