@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
-from harness.errors import RuntimeFailure, SquallError
-from harness.runtime.base import NodeState, Parts
+from harness.errors import SquallError
+from harness.runtime.base import Parts
 from harness.runtime.containers import layout as layouts
 from harness.runtime.containers.cluster import DockerCluster
-from harness.runtime.containers.compose import LABEL
+from harness.runtime.containers.compose import LABEL, SETTINGS, settings_digest
 from harness.runtime.containers.engine import HOMES, NODE, Engine, connect
 from harness.runtime.containers.layout import TOXIPROXY_NODE, Layout, lay_out, make_plan
 from harness.runtime.leased import together
@@ -92,18 +93,22 @@ def _layout(topology: Topology) -> Layout:
 def _must_be_up(engine: Engine, topology: Topology) -> None:
     """Raises `SquallError` when it is not, or is another one."""
     listed, _ = engine.labelled(f"{LABEL}={topology.name}")
-    homes = {each["Labels"][NODE]: engine.homes(each["Id"]) for each in listed}
+    found = {each["Labels"][NODE]: each for each in listed}
     laid = _layout(topology)
     for node in (*topology.nodes, TOXIPROXY_NODE):
-        if node not in homes:
+        if node not in found:
             raise SquallError(
                 f"{topology.path}: no container of {node} is up: `squall compose {topology.path} >compose.yaml`, then "
                 "`docker-compose up -d`"
             )
-        wanted = laid.homes[node]
-        if wanted.items() - homes[node].items():
+        labels = found[node]["Labels"]
+        if laid.homes[node].items() - json.loads(labels[HOMES]).items():
             raise SquallError(
-                f"{topology.path}: {node} is not where this topology has it: make {HOMES} anew by `squall compose`"
+                f"{topology.path}: {node} is not where this topology has it: make the Compose file anew"
             )
-        if not engine.look(laid.container(node)).running:
-            raise RuntimeFailure(f"{node} is {NodeState.EXITED}: bring the platform up again")
+        if labels.get(SETTINGS) != settings_digest(topology, node):
+            raise SquallError(
+                f"{topology.path}: {node} was brought up with other settings than this scenario, or --set, asks for"
+            )
+        if found[node]["State"] != "running":
+            raise SquallError(f"{node} is {found[node]['State']}: bring the platform up again")

@@ -6,6 +6,7 @@ its own command here, from its environment.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from dataclasses import replace
@@ -23,11 +24,13 @@ from harness.runtime.containers.layout import TOXIPROXY_NODE
 from harness.topology import ROUTER
 
 if TYPE_CHECKING:
-    from harness.runtime.containers.engine import Container
+    from harness.runtime.base import Plan
+    from harness.runtime.containers.engine import Container, Network
+    from harness.runtime.containers.layout import Layout
     from harness.topology import Topology
 
 IMAGE = "squall-node"
-LABEL = "squall.compose"  # the topology's name
+LABEL, SETTINGS = "squall.compose", "squall.settings"  # the topology's name; of the node
 FIRST_PORT = 8080
 ROOM = "/var/lib/squall"  # the image's user may write there
 HEADER = """\
@@ -50,46 +53,73 @@ def render(topology: Topology) -> str:
         raise SquallError(f"{topology.path}: the program '{topology.program}' is not in the image")
     layouts.check(topology)
     laid = layouts.lay_out(topology, layouts.COMPOSE_BLOCK)
+    ports = _ports(topology)
+    published = ", ".join(f"{name} at {port.rpartition(':')[0]}" for name, port in ports.items())
+    document = {
+        "version": "2.4",
+        "services": _services(topology, laid, ports),
+        "networks": {network.name: _network(network) for network in laid.networks},
+    }
+    head = HEADER.format(path=topology.path, image=IMAGE, published=published)
+    return head + yaml.safe_dump(document, sort_keys=False, width=120)
+
+
+def settings_digest(topology: Topology, node: str) -> str:
+    """Of the program and the node's settings: what a platform that is up can't be changed in any more."""
+    found = topology.nodes.get(node)
+    text = json.dumps([topology.program, found.settings if found else {}], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _services(topology: Topology, laid: Layout, ports: dict[str, str]) -> dict[str, dict[str, Any]]:
     plan = layouts.make_plan(laid, topology, Path())
     blueprint = Blueprint(plan, laid, IMAGE, seed=0)
-    ports = _ports(topology)
-    proxies = [
-        {"name": proxy_name(link.id), "listen": str(plan.link[link.id]), "upstream": str(plan.node[link.to]), "enabled": True}
-        for link in topology.proxied.values()
-    ]  # fmt: skip
-    # It is on the client groups' networks too, so that they are made, and their gateways with them.
-    groups = {network.name: layouts.toxiproxy_at(network) for network in laid.groups.values()}
-    toxiproxy = blueprint.toxiproxy()
-    toxiproxy = replace(toxiproxy, networks={**toxiproxy.networks, **groups})
-    services: dict[str, dict[str, Any]] = {
-        TOXIPROXY_NODE: _service(
-            topology.name,
-            toxiproxy,
-            ports[TOXIPROXY_NODE],
-            (*toxiproxy.command, "-config", f"{ROOM}/proxies.json"),
-            {"proxies.json": json.dumps(proxies)},
-        )
-    }
+    made = [_toxiproxy(blueprint, plan, laid)]
+    made += [_unpacking(blueprint.of(node)) for node in topology.nodes.values()]
+    services = {each.node: _service(topology, each, ports.get(each.node, "")) for each in made}
     for node in topology.nodes.values():
-        made = blueprint.of(node)
-        files = {Path(path).name: content.decode() for path, content in made.files.items()}
-        command = tuple(_moved(word, made) for word in made.command)
-        service = _service(topology.name, made, ports.get(node.name, ""), command, files)
         if not node.is_server:
-            service["depends_on"] = [TOXIPROXY_NODE]
-        services[node.name] = service
-    networks = {
-        network.name: {
-            "name": network.name,
-            "driver_opts": {"com.docker.network.bridge.enable_ip_masquerade": "false"},
-            "ipam": {"config": [{"subnet": network.subnet, "gateway": network.gateway}]},
+            services[node.name]["depends_on"] = [TOXIPROXY_NODE]
+    return services
+
+
+def _toxiproxy(blueprint: Blueprint, plan: Plan, laid: Layout) -> Container:
+    """With its proxies from the start; and on the client groups' networks, so that these and their gateways are made."""
+    proxies = [
+        {
+            "name": proxy_name(link.id),
+            "listen": str(plan.link[link.id]),
+            "upstream": str(plan.node[link.to]),
+            "enabled": True,
         }
-        for network in laid.networks
+        for link in plan.topology.proxied.values()
+    ]
+    groups = {network.name: layouts.toxiproxy_at(network) for network in laid.groups.values()}
+    made = blueprint.toxiproxy()
+    return replace(
+        made,
+        command=(*made.command, "-config", f"{ROOM}/proxies.json"),
+        networks={**made.networks, **groups},
+        files={f"{ROOM}/proxies.json": json.dumps(proxies).encode()},
+    )
+
+
+def _unpacking(made: Container) -> Container:
+    """The files that a run would copy in are in the room here, where the image's user may write."""
+    moved = {path: f"{ROOM}/{Path(path).name}" for path in made.files}
+    return replace(
+        made,
+        command=tuple(moved.get(word, word) for word in made.command),
+        files={moved[path]: content for path, content in made.files.items()},
+    )
+
+
+def _network(network: Network) -> dict[str, Any]:
+    return {
+        "name": network.name,
+        "driver_opts": {"com.docker.network.bridge.enable_ip_masquerade": "false"},
+        "ipam": {"config": [{"subnet": network.subnet, "gateway": network.gateway}]},
     }
-    published = ", ".join(f"{name} at {port.rpartition(':')[0]}" for name, port in ports.items())
-    head = HEADER.format(path=topology.path, image=IMAGE, published=published)
-    document = {"version": "2.4", "services": services, "networks": networks}
-    return head + yaml.safe_dump(document, sort_keys=False, width=120)
 
 
 def _ports(topology: Topology) -> dict[str, str]:
@@ -106,12 +136,10 @@ def _ports(topology: Topology) -> dict[str, str]:
     }
 
 
-def _service(
-    topology_name: str, made: Container, port: str, command: tuple[str, ...], files: dict[str, str]
-) -> dict[str, Any]:
-    names = {f"FILE_{number}": name for number, name in enumerate(files)}
-    writes = [f'printf %s "${name}" >{ROOM}/{file}' for name, file in names.items()]
-    script = " && ".join([*writes, f"exec {shlex.join(command)}"])
+def _service(topology: Topology, made: Container, port: str) -> dict[str, Any]:
+    names = {f"FILE_{number}": path for number, path in enumerate(made.files)}
+    writes = [f'printf %s "${name}" >{path}' for name, path in names.items()]
+    script = " && ".join([*writes, f"exec {shlex.join(made.command)}"])
     service: dict[str, Any] = {
         "image": made.image,
         "container_name": made.name,
@@ -123,10 +151,17 @@ def _service(
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
         "stop_signal": made.stop_signal,
-        "labels": {LABEL: topology_name, NODE: made.node, HOMES: json.dumps(made.networks)},
+        "labels": {
+            LABEL: topology.name,
+            NODE: made.node,
+            HOMES: json.dumps(made.networks),
+            SETTINGS: settings_digest(topology, made.node),
+        },
     }
-    if files:
-        service["environment"] = {name: _literal(files[file]) for name, file in names.items()}
+    if names:
+        service["environment"] = {
+            name: _literal(made.files[path].decode()) for name, path in names.items()
+        }
     if made.check:
         service["healthcheck"] = {
             "test": ["CMD-SHELL", _literal(made.check)],
@@ -137,11 +172,6 @@ def _service(
     if port:
         service["ports"] = [port]
     return service
-
-
-def _moved(word: str, made: Container) -> str:
-    """A file that a run would have copied in is in the room here."""
-    return f"{ROOM}/{Path(word).name}" if word in made.files else word
 
 
 def _literal(text: str) -> str:

@@ -157,6 +157,11 @@ def test_it_is_broken_measured_and_left_as_it_was(platform, tmp_path, squall_hom
     assert run.returncode == 0, said
     assert running(platform) == before
 
+    # Another platform than the one that is up is none that could be shown anything of.
+    changed = override(load_topology(TOPOLOGY), ["pop.retry.jitter=0.5"])
+    with pytest.raises(SquallError, match="pop-us was brought up with other settings"):
+        find_kind("compose").prepare([changed], print)
+
     # A run that dies with a fault in force: the warden mends it, and removes nothing.
     run = squall(scenario, tmp_path / "out", squall_home / "compose")
     for line in run.stdout:
