@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, suites: Suites) -> int:
     parts = prepare(args.runtime, [scenario.topology for scenario in scenarios], _say)
     folder = conformance.RunFolder.create(args.out)
     jobs = max(1, kind.lanes if args.jobs is None or kind.lanes == 1 else args.jobs)
-    screen = _Screen(scenarios, jobs=jobs, verbose=args.verbose)
+    screen = _Screen(scenarios, verbose=args.verbose)
     screen.begin(folder, args.runtime)
     began = time.monotonic()
     programs = sorted({scenario.topology.program for scenario in scenarios})
@@ -100,8 +100,7 @@ def _say(line: str) -> None:
 class _Screen(conformance.Listener):
     """What an engineer sees while the run goes on: a line for each requirement as soon as all that shows it is done."""
 
-    def __init__(self, scenarios: Sequence[Scenario], *, jobs: int, verbose: bool) -> None:
-        self.jobs = jobs
+    def __init__(self, scenarios: Sequence[Scenario], *, verbose: bool) -> None:
         self.verbose = verbose
         self.style = terminal.Style.of(sys.stdout)
         self.requirements = load_requirements()
@@ -116,7 +115,6 @@ class _Screen(conformance.Listener):
         }
         self.results: list[Judged] = []
         self.longest = max(scenario.duration for scenario in scenarios)
-        self.ready = 0
         self.began = time.monotonic()
 
     def begin(self, folder: conformance.RunFolder, runtime: str) -> None:
@@ -127,11 +125,9 @@ class _Screen(conformance.Listener):
         )
 
     def progress(self, event: conformance.Progress) -> None:
-        if event.stage == "ready":
-            self.ready += 1
-            if self.ready % self.jobs == 0 or self.ready == self.total:
-                self._line(f"{self.ready} of {self.total} clusters are up; timelines begin")
-        if event.stage == "failed":
+        if event.stage == "begin":
+            self._line(event.text)
+        elif event.stage == "failed":
             self._line(f"{event.scenario}: {event.text}")
         elif self.verbose or "DID NOT" in event.text:
             self._line(f"{event.scenario}: {event.stage} {event.text}".rstrip())

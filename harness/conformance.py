@@ -42,7 +42,7 @@ class Progress:
     """Something worth a line while the run goes on."""
 
     scenario: str
-    stage: str  # "starting", "ready", "phase", "fault", "judged", "failed"
+    stage: str  # "starting", "ready", "begin", "phase", "fault", "over", "judged", "failed"
     text: str = ""
 
 
@@ -161,10 +161,16 @@ def run(
     results: list[Judged] = []
     if not find_kind(session.runtime).in_waves:
         _Lanes(waiting, folder, session, listener, jobs, gates=(_Gate(), None)).run(results)
-    while waiting:
-        wave, waiting = waiting[:jobs], waiting[jobs:]
+    for wave in waves(waiting, jobs):
         _Lanes(wave, folder, session, listener, jobs, gates=(_Gate(), _Gate())).run(results)
     return results
+
+
+def waves(scenarios: Sequence[Scenario], jobs: int) -> list[list[Scenario]]:
+    """Those that must be alone are, before the others; which go together as many at a time as there are lanes."""
+    alone = [[scenario] for scenario in scenarios if scenario.alone]
+    others = [scenario for scenario in scenarios if not scenario.alone]
+    return alone + [others[n : n + jobs] for n in range(0, len(others), jobs)]
 
 
 class _Lanes:
@@ -233,8 +239,11 @@ class _Lanes:
     def _open_gates(self) -> None:
         late = time.monotonic() > self._opened_by
         up = all(worker.ready for worker in self._running.values())
-        if late or (up and (self._end is None or self._calm.reached())):
+        calm = up and (self._end is None or self._calm.reached())
+        if (late or calm) and not self._begin.is_open:
             self._begin.open()
+            told = f"clusters up: {len(self._running)}; their timelines begin"
+            self._listener.progress(Progress("", "begin", told))
         if self._end is not None and all(worker.over for worker in self._running.values()):
             self._end.open()
 

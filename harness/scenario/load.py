@@ -56,6 +56,7 @@ class _File:
     start_level: str = "HEALTHY"
     lasts: Seconds | None = None
     runtime: str = ""
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,7 @@ class _Reader:
             start_level=self.file.start_level,
             lasts=self.file.lasts,
             runtime=self.file.runtime,
+            alone=self.file.alone,
         )
         self._check_meaning(scenario)
         return scenario

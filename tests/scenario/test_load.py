@@ -4,6 +4,7 @@ import pytest
 
 from faults.crash import Crash
 from harness.cli import main
+from harness.conformance import waves
 from harness.errors import SpecError, SquallError
 from harness.scenario.load import check_faults, load_scenario
 from harness.scenario.model import Heal, Inject, Phase
@@ -71,3 +72,11 @@ def test_a_scenario_for_another_runtime_is_left_out_or_refused(tmp_path, capsys)
     assert main(["run", str(tmp_path / "scenarios"), "--out", str(tmp_path / "out")]) == 2
     assert "none of 1 scenarios is asked for" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_must_be_alone_has_a_wave_of_its_own(tmp_path):
+    plain = load_scenario(write_small(tmp_path))
+    alone = load_scenario(rewritten(tmp_path, "lasts: 2s", "lasts: 2s\nalone: true"))
+    assert not plain.alone
+    assert waves([plain, alone, plain, plain], 2) == [[alone], [plain, plain], [plain]]
+    assert waves([], 2) == []
