@@ -69,6 +69,7 @@ class ComposeKind:
     def prepare(self, topologies: Sequence[Topology], say: Callable[[str], None]) -> Parts:
         engine = connect()
         try:
+            engine.must_be_here()
             for topology in topologies:
                 _must_be_up(engine, topology)
         finally:

@@ -86,7 +86,10 @@ def engine_url() -> str:
     Raises `MissingPartError` for one on another machine: probes send to the containers' own addresses, and recording
     proxies listen on the host's, so the engine's bridges must be this machine's.
     """
-    url = str(kwargs_from_env().get("base_url") or DEFAULT_URL)
+    try:
+        url = str(kwargs_from_env().get("base_url") or DEFAULT_URL)
+    except docker.errors.DockerException as error:
+        raise MissingPartError(f"DOCKER_HOST and its like can't be right: {_why(error)}") from error
     if urlsplit(url).scheme not in ("unix", "http+unix"):
         raise MissingPartError(
             f"DOCKER_HOST={url}: an engine on another machine can't be used, because probes send to containers' own "
@@ -129,6 +132,18 @@ class Engine:
 
     def close(self) -> None:
         self.client.close()
+
+    def must_be_here(self) -> None:
+        """Raises `MissingPartError` for an engine whose networks are not this machine's: rootless, or in a machine of its own."""
+        with _mapped("info"):
+            info = self._api.info()
+        system = str(info.get("OperatingSystem", ""))
+        rootless = any("rootless" in option for option in info.get("SecurityOptions") or ())
+        if rootless or system == "Docker Desktop":
+            what = "a rootless engine" if rootless else system
+            raise MissingPartError(
+                f"{self.url} is {what}, whose networks this machine can't reach; use an engine that runs as root on it"
+            )
 
     # ---------------------------------------------------------------------------------------------------- networks
 

@@ -106,6 +106,7 @@ class DockerKind:
             code_of(topology.program)
         engine = connect()
         try:
+            engine.must_be_here()
             clean_strays(find_strays())
             image = ensure_image(engine.client, say)
             versions = _versions_in(engine, image)

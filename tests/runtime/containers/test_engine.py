@@ -73,6 +73,34 @@ def test_an_engine_on_another_machine_is_refused_with_the_reason(monkeypatch, ur
         engines.engine_url()
 
 
+def test_words_that_cannot_be_right(monkeypatch, tmp_path):
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path / "none"))
+    with pytest.raises(MissingPartError, match="DOCKER_HOST and its like can't be right"):
+        engines.engine_url()
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        ({"SecurityOptions": ["name=seccomp", "name=rootless"]}, "is a rootless engine"),
+        ({"OperatingSystem": "Docker Desktop"}, "is Docker Desktop, whose networks"),
+        ({"OperatingSystem": "Debian GNU/Linux 12", "SecurityOptions": None}, ""),
+    ],
+)
+def test_an_engine_whose_networks_are_elsewhere(info, said):
+    class Client:
+        api = type("Api", (), {"info": staticmethod(lambda: info)})
+
+    engine = engines.Engine("unix:///x.sock", Client(), "20.10")
+    if not said:
+        engine.must_be_here()
+        return
+    with pytest.raises(MissingPartError, match=said):
+        engine.must_be_here()
+
+
 def test_the_engine_that_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/my.sock")
     assert engines.engine_url().endswith("/my.sock")
