@@ -230,7 +230,7 @@ def _add_compose(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     image = _command(
         sub,
         "image",
-        _later("harness.commands", "image"),
+        _later("harness.container_commands", "image"),
         "build the image of containers' nodes, if what it is made of has changed",
     )
     image.add_argument(
@@ -239,7 +239,7 @@ def _add_compose(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     compose = _command(
         sub,
         "compose",
-        _later("harness.commands", "compose"),
+        _later("harness.container_commands", "compose"),
         "print a topology as a Compose file, to bring the platform up without squall",
     )
     compose.add_argument("topology", type=Path, help="a topology file")
@@ -272,7 +272,7 @@ def _add_doctor(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser = _command(
         sub,
         "doctor",
-        _later("harness.commands", "doctor"),
+        _later("harness.container_commands", "doctor"),
         "show what a run that was killed has left behind",
     )
     parser.add_argument("--clean", action="store_true", help="end and remove it")

@@ -13,6 +13,7 @@ from harness.runtime.wire import CarryOut, Done, End, Entry, Keep, Outstanding, 
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
+    from pathlib import Path
 
     from harness.fault import Undo
     from harness.network.base import LinkControl
@@ -45,6 +46,10 @@ class LeasedCluster(Cluster):
             by_state.setdefault(self.state(node), []).append(node)
         states = "; ".join(f"{state}: {', '.join(names)}" for state, names in by_state.items())
         return f"{type(self).__name__}({self.plan.topology.name} at {self.place}; {states})"
+
+    @property
+    def client(self) -> WardenClient:
+        return self._client
 
     @property
     def place(self) -> str:
@@ -147,6 +152,11 @@ async def together(*acts: Awaitable[None]) -> None:
             raise failure
     if failures:
         raise RuntimeFailure("\n".join(str(failure) for failure in failures))
+
+
+def log_path(plan: Plan, node: str) -> Path:
+    """Where what a node wrote to stdout and stderr is kept."""
+    return (plan.state_dir / "logs" / f"{node}.log").absolute()
 
 
 def indented(lines: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from harness.network.obtain import find_toxiproxy
 from harness.runtime import procfs, servers
 from harness.runtime.addresses import listeners, make_plan, prefix_of
 from harness.runtime.base import NodeState, Parts, Plan
-from harness.runtime.leased import LOG_TAIL, LeasedCluster, indented, together
+from harness.runtime.leased import LOG_TAIL, LeasedCluster, indented, log_path, together
 from harness.runtime.node_file import node_config
 from harness.runtime.warden_client import Event, WardenClient, WardenProcess
 from harness.runtime.wire import (
@@ -118,10 +118,6 @@ class ProcessCluster(LeasedCluster):
     def __init__(self, plan: Plan, client: WardenClient, *, may_restart: bool = True) -> None:
         super().__init__(plan, client, may_restart=may_restart)
         self._running: dict[str, Spawned] = {}
-
-    @property
-    def client(self) -> WardenClient:
-        return self._client
 
     @property
     def place(self) -> str:
@@ -367,7 +363,3 @@ class _Starter:
             for task in (exited, ready):
                 task.cancel()
             await asyncio.gather(exited, ready, return_exceptions=True)
-
-
-def log_path(plan: Plan, node: str) -> Path:
-    return (plan.state_dir / "logs" / f"{node}.log").absolute()

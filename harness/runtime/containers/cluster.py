@@ -9,11 +9,10 @@ from harness.errors import RuntimeFailure
 from harness.runtime.base import NodeState
 from harness.runtime.containers.layout import TOXIPROXY_NODE
 from harness.runtime.containers.leases import reconnect
-from harness.runtime.leased import LOG_TAIL, LeasedCluster, indented
+from harness.runtime.leased import LOG_TAIL, LeasedCluster, indented, log_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from harness.runtime.base import Plan
     from harness.runtime.containers.engine import Engine
@@ -42,10 +41,6 @@ class DockerCluster(LeasedCluster):
         super().__init__(plan, client, may_restart=may_restart)
         self.engine = engine
         self.layout = layout
-
-    @property
-    def client(self) -> WardenClient:
-        return self._client
 
     @property
     def place(self) -> str:
@@ -174,7 +169,3 @@ class DockerCluster(LeasedCluster):
         name = self.layout.container(TOXIPROXY_NODE)
         await asyncio.to_thread(self.engine.kill, name)
         await asyncio.to_thread(self.engine.start, name)
-
-
-def log_path(plan: Plan, node: str) -> Path:
-    return (plan.state_dir / "logs" / f"{node}.log").absolute()

@@ -31,9 +31,7 @@ if TYPE_CHECKING:
     from harness.runtime.base import Plan
     from harness.topology import Topology
 
-START_WITHIN = (
-    120.0  # s for a whole cluster, with as many others starting beside it as there are lanes
-)
+START_WITHIN = 120.0  # s for a whole cluster, beside as many others as there are lanes
 AT_ONCE = 3  # calls to the engine by one cluster; more only queue up inside it
 
 
