@@ -6,17 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.conformance.support import named_by, run_case, selected
+from tests.conformance.support import Case, named_by, run_case, selected
 from tests.conformance.test_broken_platforms import CASES
 from tests.runtime.containers.lab import needs_engine, parts
 
-BY_NAME = {case.name: case for case in CASES}
+# BFD that waits for twenty packets: a hang and a lost interface are noticed after 600 ms.
+SLOW_BFD = Case("slow-bfd", "E2", "e2-bgp", ("anycast.multiplier=20",), "reconvergence")
+BY_NAME = {case.name: case for case in (*CASES, SLOW_BFD)}
 # Those of a group begin together: the start of some twenty containers would show in a neighbour's timeline.
 GROUPS = [
     ("no-failover", "opens-after-six"),
     ("polls-each-20-s", "drops-deltas"),
     ("jitter-of-half", "acknowledges-early"),
     ("keeps-a-dead-pop",),
+    ("slow-bfd",),
 ]
 CHOSEN = [BY_NAME[name] for group in GROUPS for name in group]
 
