@@ -198,6 +198,14 @@ class Note(Event, frozen=True, tag="note"):
     source: str = ""
 
 
+class Stall(Event, frozen=True, tag="stall"):
+    """The machine did not let an idle process of the platform's priority run until `lasted` ns after it was due; `t` is when
+    it came at last.
+    """
+
+    lasted: int
+
+
 AnyEvent = (
     Header
     | Phase
@@ -212,4 +220,5 @@ AnyEvent = (
     | Alert
     | FaultEvent
     | Note
+    | Stall
 )

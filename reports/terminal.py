@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
@@ -29,6 +30,7 @@ NARROWEST, WIDEST = 40, 200
 _HEAD = ("id", "verdict", "measured", "scenario", "target")
 _LEAST = (2, 9, 8, 10, 16)  # characters below which a column is left out
 _GUTTER = 2
+MOST_REASONS = 5  # per requirement; the report has all
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ def table(results: Results, style: Style) -> str:
     shown = [r for r in results.requirements if r.verdict is not Shown.NOT_SHOWN]
     missing = [r.id for r in results.requirements if r.verdict is Shown.NOT_SHOWN]
     lines = _rows(shown, style) if shown else []
+    lines += _reasons(shown, style)
     if missing:
         lines += ["", *_wrapped("not shown: ", missing, style)]
     counts = results.counts()
@@ -110,6 +113,23 @@ def table(results: Results, style: Style) -> str:
     fits = len(verdict.value) + len(summary) + 4 <= style.width
     lines += ["", f"{style.verdict(verdict)}{'  ' if fits else chr(10)}{summary}"]
     return "\n".join(lines)
+
+
+def _reasons(shown: Sequence[RequirementResult], style: Style) -> list[str]:
+    """Every check that did not pass, in full over as many lines as it takes: what an engineer asks for next."""
+    lines = []
+    for result in shown:
+        bad = [c for c in result.checks if c.verdict is not Verdict.PASS]
+        for check in bad[:MOST_REASONS]:
+            about = f"{check.name}: {check.subject}" if check.subject else check.name
+            text = f"{result.id}  {check.scenario}, {about}: {check.reason or check.claim}"
+            first, *more = textwrap.wrap(
+                style.spell(text), style.width, subsequent_indent="    ", break_on_hyphens=False
+            )
+            lines += [style.paint(first, Shown(check.verdict)), *more]
+        if len(bad) > MOST_REASONS:
+            lines.append(f"{result.id}  and {len(bad) - MOST_REASONS} more, in the report")
+    return ["", *lines] if lines else []
 
 
 def _rows(shown: Sequence[RequirementResult], style: Style) -> list[str]:

@@ -169,7 +169,10 @@ def test_lint_of_what_is_not_there(cli, tmp_path):
         (["-r", "X9"], "unknown requirement 'X9'"),
         (["-r", "S2"], "none of 1 scenarios is asked for"),
         (["-k", "nothing-like-it"], "none of 1 scenarios is asked for"),
-        (["--runtime", "kubernetes"], "unknown runtime 'kubernetes' (known: compose, docker, process"),
+        (
+            ["--runtime", "kubernetes"],
+            "unknown runtime 'kubernetes' (known: compose, docker, process",
+        ),
         (["--set", "popp.x=1"], "no role or node 'popp'; did you mean 'pop'?"),
         (["--set", "pop"], "'pop': write it as ROLE-OR-NODE.SETTING=VALUE"),
         (["--set", "program=no module"], "'no module' is not the name of a Python module"),

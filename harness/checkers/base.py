@@ -45,6 +45,7 @@ class Result:
     kind: str = ""
     reason: str = ""
     verdict: Verdict | None = None  # None: value against bound decides
+    stalled: float = 0.0  # of the value, how much may be the machine's, in the value's unit
     figures: dict[str, float] = field(default_factory=dict)
     evidence: list[Evidence] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
@@ -88,6 +89,14 @@ class Result:
         if self.bound is None:
             return Verdict.PASS, self.reason
         verdict = judge(self.value, self.relation, self.bound, self.error or 0.0)
+        # A stall only ever makes what is waited for later: within the bound it takes nothing away.
+        if verdict is Verdict.FAIL and self.stalled:
+            verdict = judge(
+                self.value, self.relation, self.bound, (self.error or 0.0) + self.stalled
+            )
+            if verdict is not Verdict.FAIL:
+                seen = f"the machine stood still for {self.stalled:.3g} {self.unit} of it"
+                return Verdict.UNKNOWN, f"{_explain(self, Verdict.FAIL)}; {seen}"
         return verdict, self.reason or _explain(self, verdict)
 
 

@@ -16,7 +16,13 @@ from harness.checkers.base import (
     spread_figures,
 )
 from harness.checkers.recovery import answers_in, fault_window, sampling
-from harness.checkers.soundness import fault_doubts, probe_doubts, run_doubts, worst_lateness
+from harness.checkers.soundness import (
+    fault_doubts,
+    probe_doubts,
+    run_doubts,
+    stalled,
+    worst_lateness,
+)
 from harness.history_io import FaultRun, History, Window
 from harness.units import Seconds, to_s
 from harness.verdict import Evidence, Finding, Verdict
@@ -59,6 +65,7 @@ class Reconvergence(Checker):
             error=max((result.error or 0.0 for result in results), default=0.0),
             unit="s",
             figures=spread_figures(values),
+            stalled=max((result.stalled for result in results), default=0.0),
         )
         if values:
             spread.figures |= {"min": min(values), "p90": quantile(values, 0.9)}
@@ -107,6 +114,7 @@ class Reconvergence(Checker):
         result.figures = {"answers": float(len(answers))}
         if moved is not None:
             result.value = to_s(moved - window.start)
+            result.stalled = to_s(stalled(history, Window(window.start, moved)))
             return result
         result.value = to_s(window.end - window.start)
         result.reason = f"no other node had taken over when the fault ended at {clock(window.end)}"

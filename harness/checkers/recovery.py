@@ -17,7 +17,13 @@ from harness.checkers.base import (
     whole,
     windows,
 )
-from harness.checkers.soundness import fault_doubts, probe_doubts, run_doubts, worst_lateness
+from harness.checkers.soundness import (
+    fault_doubts,
+    probe_doubts,
+    run_doubts,
+    stalled,
+    worst_lateness,
+)
 from harness.checkers.writes import Freshness, key_logs, writes_of
 from harness.history_io import FaultRun, History, Request, Window
 from harness.units import NS, Seconds, to_ns, to_s
@@ -191,6 +197,9 @@ class Recovery(Checker):
         slow = [r for r in answered if to_s(r.latency or 0) * 1000 > limit]
         result.value = to_s(slowest.latency or 0) * 1000 - p50
         result.error = to_s(slowest.late) * 1000
+        assert slowest.complete is not None
+        waited = Window(slowest.invoke.due, slowest.complete.t)
+        result.stalled = to_s(stalled(history, waited)) * 1000
         result.figures = {"baseline_p50": p50, "slower_than_bound": float(len(slow))}
         result.evidence.append(
             Evidence(slowest.invoke.t, f"answered after {to_s(slowest.latency or 0) * 1000:.1f} ms")

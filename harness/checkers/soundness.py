@@ -9,7 +9,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from harness.checkers.base import clock, fault_text
-from harness.history import Stream
+from harness.history import Stall, Stream
 from harness.units import to_s
 
 if TYPE_CHECKING:
@@ -171,3 +171,12 @@ def stream_doubts(history: History, name: str) -> list[str]:
 def worst_lateness(requests: Iterable[Request]) -> int:
     """The latest any of these was sent, ns."""
     return max((r.late for r in requests), default=0)
+
+
+def stalled(history: History, window: Window) -> int:
+    """For how long the machine kept an idle process of the platform's priority from running in a window, ns."""
+    total = 0
+    for stall in history.of(Stall):
+        overlap = min(stall.t, window.end) - max(stall.t - stall.lasted, window.start)
+        total += max(0, overlap)
+    return total

@@ -138,7 +138,9 @@ class Kind(Protocol):
 
     has_interfaces: bool  # as its clusters' nodes
     lanes: int  # clusters that two cores can measure side by side
-    in_waves: bool  # to start or end a cluster is so much work that it must not happen beside a timeline
+    in_waves: (
+        bool  # to start or end a cluster is so much work that it must not happen beside a timeline
+    )
 
     def prepare(self, topologies: Sequence[Topology], say: Callable[[str], None]) -> Parts:
         """Find every part, or make it. Raises `SquallError` for what is missing, before anything starts."""

@@ -204,7 +204,9 @@ class ProcessCluster(LeasedCluster):
         return False
 
     async def disconnect(self, node: str) -> None:
-        raise RuntimeFailure(f"{node} can't be disconnected: processes share the loopback interface")
+        raise RuntimeFailure(
+            f"{node} can't be disconnected: processes share the loopback interface"
+        )
 
     async def connect(self, node: str) -> None:
         """Nothing was disconnected."""

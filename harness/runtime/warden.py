@@ -75,7 +75,9 @@ if TYPE_CHECKING:
 TICK = 0.05  # s between looks at processes that must go
 IDLE_EXIT = 30.0  # s after which a detached warden that nobody ever spoke to gives up
 SHUTDOWN_WITHIN = 8.0  # s; SIGKILL takes milliseconds, unless the machine is out of breath
-REMOVE_WITHIN = 90.0  # s; an engine takes a tenth of one for each container, or has to come back first
+REMOVE_WITHIN = (
+    90.0  # s; an engine takes a tenth of one for each container, or has to come back first
+)
 READ_SIZE = 65536
 NODE_ACTIONS = {"start", "resume", "connect"}  # the others are about links
 
@@ -540,7 +542,9 @@ class Warden:
 
             act = partial(_remove_containers, cluster.engine, cluster.name)
             if cluster.borrowed:
-                act = partial(_undo, cluster, cluster.ledger.outstanding() if cluster.ledger else [])
+                act = partial(
+                    _undo, cluster, cluster.ledger.outstanding() if cluster.ledger else []
+                )
             cluster.removal = fork_helper(act, sys.stderr.fileno())
             self._helpers[cluster.removal] = ended
         return False
@@ -594,7 +598,9 @@ def _undo(cluster: HeldCluster, entries: list[Entry]) -> None:
         _containers().undo(cluster.engine, cluster.name, cluster.borrowed, undos)
     links = [entry for entry in entries if entry not in nodes]
     if links:
-        assert cluster.toxiproxy is not None  # whoever records a link's undo has told where its daemon is
+        assert (
+            cluster.toxiproxy is not None
+        )  # whoever records a link's undo has told where its daemon is
         undo_links(cluster.toxiproxy, links)
 
 

@@ -26,6 +26,7 @@ from harness.probes import AnyProbe, Site
 from harness.runtime.base import Cluster, Plan, Runtime
 from harness.runtime.session import Session, open_runtime
 from harness.scenario.environment import describe
+from harness.scenario.metronome import Metronome
 from harness.scenario.model import (
     Heal,
     Inject,
@@ -75,12 +76,24 @@ def execute(
     order. Raises SquallError when the cluster could not be brought up or the timeline could not be carried out; the
     history then has no `End`, or one with the error.
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_execute(scenario, folder, run_id, session, tell, gates or Gates()))
+    metronome = Metronome()  # before there is a loop
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(
+                _execute(scenario, folder, run_id, session, tell, gates or Gates(), metronome)
+            )
+    finally:
+        metronome.close()
 
 
 async def _execute(
-    scenario: Scenario, folder: Path, run_id: str, session: Session, tell: Tell, gates: Gates
+    scenario: Scenario,
+    folder: Path,
+    run_id: str,
+    session: Session,
+    tell: Tell,
+    gates: Gates,
+    metronome: Metronome,
 ) -> None:
     task = asyncio.current_task()
     assert task is not None
@@ -107,6 +120,7 @@ async def _execute(
     )
     writer = HistoryWriter(folder / "history.jsonl", header)
     run = _Run(scenario, runtime, plan, writer, origin, tell)
+    metronome.attach(writer.write, origin)
     try:
         await run.whole(gates)
     except asyncio.CancelledError:
@@ -116,6 +130,7 @@ async def _execute(
         writer.write(End(t=run.now(), error=str(error)))
         raise
     finally:
+        metronome.detach()
         writer.close()
 
 

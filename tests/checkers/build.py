@@ -11,6 +11,7 @@ from harness.history import (
     Phase,
     Probe,
     ProbeEnd,
+    Stall,
     Status,
     Stream,
     Transition,
@@ -38,6 +39,9 @@ class Builder:
     def add(self, event):
         self.events.append(event)
         return self
+
+    def stall(self, t, lasted):
+        return self.add(Stall(t=ns(t), lasted=ns(lasted)))
 
     def phase(self, t, name):
         return self.add(Phase(t=ns(t), name=name))

@@ -130,6 +130,23 @@ def test_reconvergence():
     assert replace(MOVE, within=0.2)(outage().history(10))[0].verdict is FAIL
 
 
+def test_what_the_machine_held_back_is_not_the_platforms():
+    """Onset at 2 s, moved after 0.301 s: beyond 0.2 s by more than 0.1 s, of which a stall may explain a part or all."""
+    strict = replace(MOVE, within=0.2)
+    onset = outage().history(10).faults[1].onset / 1e9
+
+    def judged(at, lasted, checker=strict):
+        (finding,) = checker(outage().stall(at, lasted).history(10))
+        return finding
+
+    assert judged(onset + 0.2, 0.12).verdict is UNKNOWN
+    assert "the machine stood still for 0.12 s" in judged(onset + 0.2, 0.12).reason
+    assert judged(onset + 0.2, 0.03).verdict is FAIL  # too short to explain it
+    assert judged(onset + 0.05, 1.0).verdict is FAIL  # nearly all of it was before the fault
+    assert judged(onset + 2.0, 0.5).verdict is FAIL  # afterwards
+    assert judged(onset + 0.2, 0.12, MOVE).verdict is PASS  # late, and still in time
+
+
 def test_the_spread_over_many_failures():
     def moves(times, slowest=0.3):
         b = Builder().probe("users", interval=0.01, budget=0.05)

@@ -95,7 +95,8 @@ class Daemon:
         tasks = Path(f"/proc/{self.process.pid}/task")
         deadline = time.monotonic() + 5
         while any(
-            (task / "stat").read_text().rpartition(")")[2].split()[0] != "T" for task in tasks.iterdir()
+            (task / "stat").read_text().rpartition(")")[2].split()[0] != "T"
+            for task in tasks.iterdir()
         ):
             assert time.monotonic() < deadline, "the daemon was not stopped"
             time.sleep(0.001)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from msgspec.structs import replace
 
 from harness.requirements import requirement
 from harness.verdict import Verdict
@@ -73,6 +74,16 @@ def test_table_and_verdict_last():
     assert "RPO 2.3 s ± 0.2 s" in lines[4]
     assert lines[-1] == "✗ fail  1 pass, 1 fail, 1 unknown (exit code 1)"
     assert any(line.startswith("not shown: E1 E3") for line in lines)
+
+
+def test_what_did_not_pass_is_told_in_full():
+    text = terminal.table(results(*THREE), Style(width=50))
+    assert " ".join(text.split()).count("3 writes are missing") == 1
+    assert "probe late" in text
+    many = [replace(THREE[1], subject=f"writer {n}") for n in range(8)]
+    lines = terminal.table(results(*many), Style()).splitlines()
+    assert sum("3 writes are missing" in line for line in lines) == terminal.MOST_REASONS
+    assert "D3  and 3 more, in the report" in lines
 
 
 def test_nothing_shown():

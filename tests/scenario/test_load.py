@@ -58,10 +58,14 @@ def test_how_often_is_bounded(tmp_path, times):
 
 
 def test_a_fault_that_needs_an_interface_is_refused_where_there_is_none(tmp_path):
-    path = rewritten(tmp_path, "inject: {cut: 'pop-1->api-1'}", "inject: {disconnect: pop-1, label: cut}")
+    path = rewritten(
+        tmp_path, "inject: {cut: 'pop-1->api-1'}", "inject: {disconnect: pop-1, label: cut}"
+    )
     scenario = load_scenario(path)
     check_faults(scenario, has_interfaces=True)
-    with pytest.raises(SquallError, match="cut: disconnect: nodes of this runtime have no interface"):
+    with pytest.raises(
+        SquallError, match="cut: disconnect: nodes of this runtime have no interface"
+    ):
         check_faults(scenario, has_interfaces=False)
 
 

@@ -65,7 +65,9 @@ def test_servers_keep_their_data(runtime, tmp_path):
             assert await db.fetchval("SELECT x FROM t") == 42
             await db.close()
             await cluster.stop("postgres")
-            assert "fast shutdown" in cluster.engine.log(cluster.layout.container("postgres")).decode()
+            assert (
+                "fast shutdown" in cluster.engine.log(cluster.layout.container("postgres")).decode()
+            )
 
     asyncio.run(run())
 

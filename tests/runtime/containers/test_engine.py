@@ -47,7 +47,9 @@ def answering(tmp_path):
 
 
 def test_no_engine(tmp_path):
-    with pytest.raises(MissingPartError, match="there is no such socket; start it, or set DOCKER_HOST"):
+    with pytest.raises(
+        MissingPartError, match="there is no such socket; start it, or set DOCKER_HOST"
+    ):
         engines.connect(f"unix://{tmp_path}/none.sock")
 
 

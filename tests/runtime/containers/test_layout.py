@@ -33,7 +33,9 @@ def test_every_address_is_one_nodes_alone_and_in_its_zones_network(path):
             continue
         zone = IPv4Network(laid.zones[node.zone].subnet)
         assert IPv4Address(plan.node[name].host) in zone
-        for link in topology.links_from(name):  # all are proxied: it dials toxiproxy in its own zone
+        for link in topology.links_from(
+            name
+        ):  # all are proxied: it dials toxiproxy in its own zone
             assert IPv4Address(plan.link[link.id].host) in zone
     assert len({(a.host, a.port) for a in plan.link.values()}) == len(plan.link)
     for group, source in plan.client.items():
@@ -62,10 +64,14 @@ def test_all_is_inside_the_benchmark_range():
 def test_what_is_too_large_is_told():
     few = contract.topology()
     crowd = {f"n{i}": Node(f"n{i}", "toy", "z1", "r1") for i in range(61)}
-    with pytest.raises(SquallError, match="61 nodes in zone z1; the docker runtime has room for 60"):
+    with pytest.raises(
+        SquallError, match="61 nodes in zone z1; the docker runtime has room for 60"
+    ):
         layouts.check(replace(few, nodes=crowd))
     groups = {f"g{i}": ClientGroup(f"g{i}", "r1") for i in range(16)}
-    with pytest.raises(SquallError, match="1 zones, 16 client groups and 0 routes need 17 networks"):
+    with pytest.raises(
+        SquallError, match="1 zones, 16 client groups and 0 routes need 17 networks"
+    ):
         layouts.check(replace(few, clients=groups))
 
 

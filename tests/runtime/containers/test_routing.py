@@ -55,7 +55,9 @@ def test_each_pop_shares_a_network_with_the_router_alone(topology, laid):
 
 def test_each_group_prefers_its_own_order(topology, laid):
     conf = told_router(topology, laid)["bird"]
-    tables = re.findall(r"ipv4 table t(\d+);  # (\S+)\n.*\n.*?(if proto = .*) else reject; accept", conf)
+    tables = re.findall(
+        r"ipv4 table t(\d+);  # (\S+)\n.*\n.*?(if proto = .*) else reject; accept", conf
+    )
     orders = {
         group: [pop for _, pop in sorted(
             ((-int(place), pop) for pop, place in re.findall(r'"(\w+)" then preference = (\d+)', choice))
