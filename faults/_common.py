@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.fault import Proof
-from harness.network.reach import Protocol, protocol_of
+from harness.network.reach import Protocol, protocol_at, protocol_of
 from harness.yamlspec import nearest
 
 if TYPE_CHECKING:
@@ -64,5 +64,13 @@ def door(cluster: Cluster, node: str) -> tuple[Address, Protocol]:
 
 def link_door(cluster: Cluster, link: str) -> tuple[Address, Protocol]:
     """Where the link's source dials, and what to say to whoever is at its other end."""
-    to = cluster.plan.topology.links[link].to
-    return cluster.plan.link[link], door(cluster, to)[1]
+    return cluster.plan.link[link], far_door(cluster, link)[1]
+
+
+def far_door(cluster: Cluster, link: str) -> tuple[Address, Protocol]:
+    """The link's far end, past the link."""
+    plan = cluster.plan
+    it = plan.topology.links[link]
+    if it.port is None:
+        return door(cluster, it.to)
+    return plan.far_end(it), protocol_at(it.port)

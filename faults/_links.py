@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from faults import _common
-from faults._common import combined, door, link_door, require, shown, together
+from faults._common import combined, far_door, link_door, require, shown, together
 from harness.fault import Proof, Undo
 from harness.network.reach import probe
 
@@ -111,9 +111,13 @@ class LinkFault:
         raise NotImplementedError
 
     async def mends(self, cluster: Cluster, link: str) -> Proof:
-        """Something answers through the link."""
+        """Something answers through the link; or its far end answers nobody, and the link carries that."""
         reach = await probe(*link_door(cluster, link), _common.SILENCE)
-        return Proof(bit=reach.answered, seen=f"{link}: {reach}")
+        if reach.answered or reach.error not in ("closed", "reset"):
+            return Proof(bit=reach.answered, seen=f"{link}: {reach}")
+        direct = await probe(*far_door(cluster, link), _common.SILENCE)
+        seen = f"{link}: {reach}; {cluster.plan.topology.links[link].to} itself: {direct}"
+        return Proof(bit=not direct.connected, seen=seen)
 
 
 async def silent(cluster: Cluster, link: str, *, may_close: bool = False) -> Proof:
@@ -123,7 +127,7 @@ async def silent(cluster: Cluster, link: str, *, may_close: bool = False) -> Pro
     """
     through = await probe(*link_door(cluster, link), _common.SILENCE)
     to = cluster.plan.topology.links[link].to
-    direct = await probe(*door(cluster, to), _common.SILENCE)
+    direct = await probe(*far_door(cluster, link), _common.SILENCE)
     nothing = through.error == "timeout" or (may_close and through.error in ("closed", "reset"))
     bit = through.connected and nothing and direct.answered
     return Proof(bit=bit, seen=f"{link}: {through}; {to} itself: {direct}")

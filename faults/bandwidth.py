@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from faults._common import door, link_door
+from faults._common import far_door, link_door
 from faults._links import LinkFault
 from harness.fault import Proof
 from harness.network.base import Direction, Toxic
@@ -44,7 +44,7 @@ class Bandwidth(LinkFault):
         """Within the limit through the link, and well above it without."""
         to = cluster.plan.topology.links[link].to
         through = await throughput(*link_door(cluster, link), self.direction, _MEASURE, self.rate)
-        direct = await throughput(*door(cluster, to), self.direction, _MEASURE, self.rate)
+        direct = await throughput(*far_door(cluster, link), self.direction, _MEASURE, self.rate)
         if through is None or direct is None:
             return Proof(bit=False, seen=f"{link}: throughput to {to} can't be measured")
         bit = 0 < through <= self.rate * _SLACK < direct

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from faults import _common
-from faults._common import door, link_door
+from faults._common import far_door, link_door
 from faults._links import LinkFault
 from harness.fault import Proof, Undo
 from harness.network.reach import probe
@@ -38,6 +38,6 @@ class Cut(LinkFault):
         if through.error == "refused":
             return Proof(bit=True, seen=f"{link}: {through}")
         to = cluster.plan.topology.links[link].to
-        direct = await probe(*door(cluster, to), _common.SILENCE)
+        direct = await probe(*far_door(cluster, link), _common.SILENCE)
         bit = through.error in ("reset", "closed") and direct.answered
         return Proof(bit=bit, seen=f"{link}: {through}; {to} itself: {direct}")

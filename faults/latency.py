@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from faults._common import door, link_door
+from faults._common import far_door, link_door
 from faults._links import LinkFault
 from harness.fault import Proof
 from harness.network.base import Direction, Toxic
@@ -42,7 +42,7 @@ class Latency(LinkFault):
         """Slow through the link and not slow without it."""
         slow, seen = await self._look(cluster, link)
         to = cluster.plan.topology.links[link].to
-        direct = await fastest(*door(cluster, to), self._patience)
+        direct = await fastest(*far_door(cluster, link), self._patience)
         quick = direct.answered and direct.rtt_ms < self._least_ms
         return Proof(bit=slow is True and quick, seen=f"{seen}; {to} itself: {direct}")
 

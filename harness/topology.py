@@ -47,12 +47,16 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """`source` dials `to`. `id` is "source->to" (or "source->to:use" where one pair has two uses)."""
+    """`source` dials `to`. `id` is "source->to" (or "source->to:use" where one pair has two uses).
+
+    `port`: of the target node; None for that of its role.
+    """
 
     id: str
     source: str
     to: str
     use: str
+    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,9 @@ class Topology:
     clients: dict[str, ClientGroup]
     endpoints: Endpoints
     path: str = "<memory>"
+    needs: dict[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # server -> roles of the program
 
     def links_from(self, node: str, use: str | None = None) -> list[Link]:
         return [
@@ -101,6 +108,10 @@ class Topology:
 
     def links_of(self, node: str) -> list[Link]:
         return [link for link in self.links.values() if node in (link.source, link.to)]
+
+    def needing(self, server: str) -> list[Node]:
+        """The program's nodes that call that server's own programs (``pg_basebackup`` …), and find them on their PATH."""
+        return [node for node in self.nodes.values() if node.role in self.needs.get(server, ())]
 
     def nodes_of(self, role: str) -> list[Node]:
         return [node for node in self.nodes.values() if node.role == role]

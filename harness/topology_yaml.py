@@ -34,6 +34,7 @@ _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 # Each node has an address of its own in one 127.x.y.0/24, beside those of links, taps and clients.
 MAX_NODES = 190
 MAX_CLIENTS = 20
+MAX_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,15 @@ class LinkSpec:
     from_: str | tuple[str, ...]
     to: str | tuple[str, ...]
     as_: str = ""
+    port: int | None = None  # of `to`, where a node listens on more than its role's own
 
 
 @dataclass(frozen=True, slots=True)
 class TopologySpec:
-    """A topology file as it is written. `settings` are by role, under each node's own. `roles`: those the program has."""
+    """A topology file as it is written. `settings` are by role, under each node's own. `roles`: those the program has.
+
+    `needs`: roles of the program that call a server's own programs, as in ``{postgres: [database]}``.
+    """
 
     name: str
     program: str
@@ -65,6 +70,7 @@ class TopologySpec:
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     endpoints: Endpoints = field(default_factory=Endpoints)
     roles: tuple[str, ...] = ()
+    needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def load_topology(path: str | Path) -> Topology:
@@ -108,6 +114,7 @@ class _Checker:
             clients=self._clients(),
             endpoints=self._endpoints(nodes),
             path=self._top.mark.path,
+            needs=self._needs(nodes),
         )
 
     def _mark(self, *keys: str) -> Mark:
@@ -159,6 +166,7 @@ class _Checker:
 
     def _links(self, nodes: Mapping[str, Node]) -> dict[str, Link]:
         triples: dict[tuple[str, str, str], Mark] = {}
+        ports: dict[tuple[str, str, str], int | None] = {}
         for link in self._spec.links:
             for source in _many(link.from_):
                 for to in _many(link.to):
@@ -170,6 +178,7 @@ class _Checker:
                             f"{source} already has {to} as '{triple[2]}' (line {first})"
                         )
                     triples[triple] = where
+                    ports[triple] = link.port
         pairs = [(source, to) for source, to, _ in triples]
         links = (
             Link(
@@ -177,6 +186,7 @@ class _Checker:
                 source,
                 to,
                 use,
+                ports[source, to, use],
             )
             for source, to, use in triples
         )
@@ -191,6 +201,10 @@ class _Checker:
                 raise where.error(f"link {key} unknown node '{name}'{nearest(name, nodes)}")
         if source == to:
             raise self._marks.mark(link).error(f"{source} can't be linked to itself")
+        if link.port is not None and not 1 <= link.port <= MAX_PORT:
+            raise self._marks.mark(link, "port").error(
+                f"a port is 1 to {MAX_PORT}, not {link.port}"
+            )
         use = link.as_ or nodes[to].role
         routes = nodes[source].role == ROUTER
         if routes != (use == ROUTE):
@@ -202,6 +216,20 @@ class _Checker:
         if sum(node.role == ROUTER for node in nodes.values()) > 1:
             raise self._marks.mark(link).error(f"a topology has one {ROUTER} at most")
         return source, to, use
+
+    def _needs(self, nodes: Mapping[str, Node]) -> dict[str, tuple[str, ...]]:
+        roles = {node.role for node in nodes.values()} | set(self._spec.roles)
+        for server, users in self._spec.needs.items():
+            if server not in SERVER_PORTS:
+                where = self._mark("needs", server)
+                raise where.error(
+                    f"needs: unknown server '{server}'{nearest(server, SERVER_PORTS)}"
+                )
+            for role in users:
+                if role not in roles - set(SERVER_PORTS):
+                    where = self._mark("needs", server)
+                    raise where.error(f"needs: unknown role '{role}'{nearest(role, roles)}")
+        return self._spec.needs
 
     def _clients(self) -> dict[str, ClientGroup]:
         clients, regions = self._spec.clients, self._spec.regions

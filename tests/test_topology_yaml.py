@@ -65,6 +65,15 @@ def test_settings_of_a_role_lie_under_those_of_a_node():
     assert topology.nodes["api-2"].settings == {"retry": {"jitter": 0.3, "attempts": 3}}
 
 
+def test_a_link_may_go_to_another_port_and_roles_may_need_a_servers_programs():
+    text = SMALL.replace("as: stream}", "as: stream, port: 5432}") + "needs: {postgres: [api]}\n"
+    topology = make(text)
+    assert topology.links["pop->api-1:stream"].port == 5432
+    assert topology.links["pop->api-1:origin"].port is None
+    assert [node.name for node in topology.needing("postgres")] == ["api-1", "api-2"]
+    assert topology.needing("redis") == []
+
+
 def test_regions_come_from_zones():
     topology = make()
     assert topology.nodes["pop"].region == "eu"
@@ -77,6 +86,17 @@ def test_regions_come_from_zones():
     ("old", "new", "expected"),
     [
         ("zone: eu-1}", "zone: eu-2}", "t.yaml:9: pop: unknown zone 'eu-2'; did you mean"),
+        ("as: stream}", "as: stream, port: 0}", "t.yaml:13: a port is 1 to 65535, not 0"),
+        (
+            "name: small",
+            "name: small\nneeds: {postgress: [api]}",
+            "t.yaml:2: needs: unknown server 'postgress'; did",
+        ),
+        (
+            "name: small",
+            "name: small\nneeds: {postgres: [apis]}",
+            "t.yaml:2: needs: unknown role 'apis'; did you",
+        ),
         ("to: db, as: db", "to: bd, as: db", "t.yaml:11: link to unknown node 'bd'; did you mean"),
         ("from: pop, to: db", "from: pub, to: db", "t.yaml:14: link from unknown node 'pub'"),
         ("from: pop, to: db", "from: db, to: db", "t.yaml:14: db can't be linked to itself"),

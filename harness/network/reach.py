@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NoReturn
 
+from harness.topology import ROUTER, SERVER_PORTS
 from harness.units import now_ns, to_s  # a uvloop's time() moves in whole ms
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ _HELLO = {
 def protocol_of(role: str) -> Protocol:
     """The language a node of this role speaks: its own for the servers, HTTP for every program."""
     return Protocol(role) if role in {Protocol.REDIS, Protocol.POSTGRES} else Protocol.HTTP
+
+
+def protocol_at(port: int) -> Protocol:
+    """The language of a port that a link names: a server's own on its port, else HTTP."""
+    roles = {number: role for role, number in SERVER_PORTS.items() if role != ROUTER}
+    return protocol_of(roles.get(port, ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,9 @@ def prefix_of(plan: Plan) -> str:
 
 def listeners(plan: Plan) -> list[tuple[int, int]]:
     """(last octet, port) of all that something will listen on."""
-    every = [*plan.node.values(), *plan.link.values(), *plan.tap.values(), plan.toxiproxy]
+    far = (plan.far_end(link) for link in plan.topology.links.values())
+    nodes = dict.fromkeys([*plan.node.values(), *far])
+    every = [*nodes, *plan.link.values(), *plan.tap.values(), plan.toxiproxy]
     return [(int(address.host.rpartition(".")[2]), address.port) for address in every]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
 from harness.network.base import LinkControl
-from harness.topology import Topology
+from harness.topology import Link, Topology
 
 if TYPE_CHECKING:
     from harness.fault import Undo
@@ -57,6 +57,11 @@ class Plan:
     tap: dict[str, Address]
     client: dict[str, str]
     toxiproxy: Address
+
+    def far_end(self, link: Link) -> Address:
+        """Where the link's target listens for it."""
+        at = self.node[link.to]
+        return at if link.port is None else Address(at.host, link.port)
 
 
 class Cluster(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -263,7 +264,7 @@ class ProcessKind:
                     f"{topology.path}: {node.name} is a router, which needs networks of its own: use --runtime docker"
                 )
         programs = {"toxiproxy": find_toxiproxy(say)}
-        if any(topology.nodes_of("postgres") for topology in topologies):
+        if any(each.nodes_of("postgres") or each.needing("postgres") for each in topologies):
             programs["postgresql"] = servers.find_postgres() / "postgres"
         if any(topology.nodes_of("redis") for topology in topologies):
             programs["redis"] = servers.find_redis()
@@ -321,7 +322,7 @@ class _Starter:
         await self._cluster.toxiproxy.ready(START_WITHIN)
         await self._cluster.toxiproxy.create(
             {
-                link.id: (plan.link[link.id], plan.tap.get(link.id, plan.node[link.to]))
+                link.id: (plan.link[link.id], plan.tap.get(link.id, plan.far_end(link)))
                 for link in plan.topology.links.values()
             }
         )
@@ -346,10 +347,14 @@ class _Starter:
         path.write_text(
             json.dumps(node_config(self._plan, node, home, self._seed), indent=1), encoding="utf-8"
         )
-        log = log_path(self._plan, node.name)
-        return Spawn(
-            node.name, (str(path),), str(log), str(home), module=self._plan.topology.program
-        )
+        log, module = str(log_path(self._plan, node.name)), self._plan.topology.program
+        return Spawn(node.name, (str(path),), log, str(home), module=module, env=self._env(node))
+
+    def _env(self, node: Node) -> dict[str, str]:
+        """PostgreSQL's programs are on the PATH of whom the topology says to need them; in containers, on everyone's."""
+        if node not in self._plan.topology.needing("postgres"):
+            return {}
+        return {"PATH": f"{servers.find_postgres()}:{os.environ.get('PATH', os.defpath)}"}
 
     async def _until_ready(self, node: str, within: float) -> None:
         """Ready, or a reason why not: the deadline, or that it has exited already."""

@@ -195,7 +195,7 @@ class _Run:
             self.taps[tap.link] = Wiretap(
                 link=tap.link,
                 listen=self.plan.tap[tap.link],
-                upstream=self.plan.node[link.to],
+                upstream=self.plan.far_end(link),
                 record=self.writer.write,
                 origin_ns=self.origin,
                 script=Answers(tap.rules),

@@ -26,7 +26,7 @@ def describe_nodes(topology: Topology) -> dict[str, object]:
             for node in topology.nodes.values()
         },
         "links": {
-            link.id: {"source": link.source, "to": link.to, "use": link.use}
+            link.id: {"source": link.source, "to": link.to, "use": link.use, "port": link.port}
             for link in topology.links.values()
         },
         "clients": {group.name: group.region for group in topology.clients.values()},
@@ -42,7 +42,7 @@ def recorded_topology(header: Header) -> Topology:
         for name, facts in data["nodes"].items()
     }
     links = {
-        name: Link(name, ends["source"], ends["to"], ends["use"])
+        name: Link(name, ends["source"], ends["to"], ends["use"], ends.get("port"))
         for name, ends in data["links"].items()
     }
     return Topology(

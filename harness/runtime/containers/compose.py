@@ -89,7 +89,7 @@ def _toxiproxy(blueprint: Blueprint, plan: Plan, laid: Layout) -> Container:
         {
             "name": proxy_name(link.id),
             "listen": str(plan.link[link.id]),
-            "upstream": str(plan.node[link.to]),
+            "upstream": str(plan.far_end(link)),
             "enabled": True,
         }
         for link in plan.topology.proxied.values()

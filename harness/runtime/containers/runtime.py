@@ -210,7 +210,7 @@ class _Starter:
         await self._cluster.toxiproxy.ready(NODE_START_WITHIN)
         await self._cluster.toxiproxy.create(
             {
-                link.id: (plan.link[link.id], plan.tap.get(link.id, plan.node[link.to]))
+                link.id: (plan.link[link.id], plan.tap.get(link.id, plan.far_end(link)))
                 for link in plan.topology.proxied.values()
             }
         )
