@@ -70,6 +70,13 @@ def severed(links: tuple[str, ...], how: Severing) -> Fault:
     return Cut(links=links) if how is Severing.CUT else Blackhole(links=links)
 
 
+def all_lost(kind: str, nodes: tuple[str, ...], mode: Loss) -> Fault:
+    """The loss of the processes of many nodes at once."""
+    if not nodes:
+        raise ValueError(f"{kind}: there are no nodes in it")
+    return Crash(nodes=nodes) if mode is Loss.CRASH else Hang(nodes=nodes)
+
+
 def lost(kind: str, cluster: Cluster, node: str, mode: Loss) -> tuple[Fault, ...]:
     """The loss of one node. Isolated means that its links swallow everything, as in a partition; where a router sends
     users to it, that it has no interface.

@@ -23,10 +23,13 @@ from reference_impl.anycast.role import Anycast
 from reference_impl.api.role import Api
 from reference_impl.balancer.role import Balancer
 from reference_impl.config import ConfigError, NodeConfig, load
+from reference_impl.database.role import Database
+from reference_impl.failover.role import Failover
 from reference_impl.hub.role import Hub
 from reference_impl.pop.role import Pop
 from reference_impl.role import Env, Role
 from reference_impl.stream.role import StreamServer
+from reference_impl.witness.role import Witness
 
 RoleFactory = Callable[[NodeConfig, Env], Role]
 STOP_WITHIN = 2.0  # s
@@ -36,9 +39,12 @@ ROLES: Mapping[str, RoleFactory] = {
     "anycast": Anycast,
     "api": Api,
     "balancer": Balancer,
+    "database": Database,
+    "failover": Failover,
     "hub": Hub,
     "pop": Pop,
     "stream": StreamServer,
+    "witness": Witness,
 }
 
 

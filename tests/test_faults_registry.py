@@ -67,7 +67,7 @@ def test_the_built_in_faults_are_found_by_entry_point():
     assert set(faults) >= {
         *("crash", "hang", "stop", "restart"),
         *("cut", "blackhole", "half_open", "latency", "bandwidth", "reset"),
-        *("zone_isolation", "region_isolation"),
+        *("zone_isolation", "region_isolation", "zone_failure", "region_failure"),
         *("pop_failure", "hub_failure", "kv_loss", "origin_loss"),
     }
     for name, info in faults.items():

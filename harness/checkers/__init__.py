@@ -8,6 +8,7 @@ from harness.checkers.availability import Availability
 from harness.checkers.base import Checker
 from harness.checkers.breaker import Breaker
 from harness.checkers.durability import Durability
+from harness.checkers.exclusive import Exclusive
 from harness.checkers.levels import Levels
 from harness.checkers.propagation import Propagation
 from harness.checkers.reconnect_spread import ReconnectSpread
@@ -26,6 +27,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Availability,
         Breaker,
         Durability,
+        Exclusive,
         Levels,
         Propagation,
         ReconnectSpread,

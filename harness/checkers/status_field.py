@@ -82,7 +82,7 @@ class StatusField(Checker):
                 if met is None:
                     met = status.t
                     result.error = to_s(status.t - previous)
-                    shown = f"{self.node}: {self.field} is {_field(status, self.field)!r}"
+                    shown = f"{self.node}: {self.field} is {field_of(status, self.field)!r}"
                     result.evidence.append(Evidence(status.t, shown))
             elif met is not None and self.stays:
                 met = None
@@ -91,7 +91,7 @@ class StatusField(Checker):
             result.value = to_s(met - start)
             return
         last = statuses[-1]
-        seen = f"{self.field} was {_field(last, self.field)!r} at {clock(last.t)}"
+        seen = f"{self.field} was {field_of(last, self.field)!r} at {clock(last.t)}"
         result.evidence.append(Evidence(last.t, f"{self.node}: {seen}"))
         watched = last.t - start > to_ns(self.within)
         result.verdict = Verdict.FAIL if watched else Verdict.UNKNOWN
@@ -103,14 +103,15 @@ class StatusField(Checker):
         return " or ".join(repr(v) for v in (self.one_of or (self.equals,)))
 
     def _meets(self, status: Status) -> bool:
-        value = _field(status, self.field)
+        value = field_of(status, self.field)
         if self.at_least is not None:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             return number and float(value) >= self.at_least  # type: ignore[arg-type]
         return any(same_value(value, wanted) for wanted in self.one_of or (self.equals,))
 
 
-def _field(status: Status, name: str) -> object:
+def field_of(status: Status, name: str) -> object:
+    """One of a status's own fields, or what a dotted path leads to in its data; None when it leads nowhere."""
     if name in OWN:
         return getattr(status, name)
     value: object = status.data

@@ -266,6 +266,8 @@ class ProcessKind:
         programs = {"toxiproxy": find_toxiproxy(say)}
         if any(each.nodes_of("postgres") or each.needing("postgres") for each in topologies):
             programs["postgresql"] = servers.find_postgres() / "postgres"
+        if any(topology.needing("postgres") for topology in topologies):
+            servers.find_postgres_tools()
         if any(topology.nodes_of("redis") for topology in topologies):
             programs["redis"] = servers.find_redis()
         return Parts({name: servers.version_of(path) for name, path in programs.items()})
@@ -354,7 +356,7 @@ class _Starter:
         """PostgreSQL's programs are on the PATH of whom the topology says to need them; in containers, on everyone's."""
         if node not in self._plan.topology.needing("postgres"):
             return {}
-        return {"PATH": f"{servers.find_postgres()}:{os.environ.get('PATH', os.defpath)}"}
+        return {"PATH": f"{servers.find_postgres_tools()}:{os.environ.get('PATH', os.defpath)}"}
 
     async def _until_ready(self, node: str, within: float) -> None:
         """Ready, or a reason why not: the deadline, or that it has exited already."""

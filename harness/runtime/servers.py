@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.topology import Node
 
 POSTGRES_VARIABLE, REDIS_VARIABLE = "SQUALL_POSTGRES_BIN", "SQUALL_REDIS"
+POSTGRES_TOOLS = ("pg_basebackup", "pg_receivewal", "pg_rewind", "pg_verifybackup")
 INITDB_WITHIN = 120.0  # s; two on an idle machine
 COPY_WITHIN = 60.0
 PROBE_WITHIN = 10.0
@@ -112,10 +113,26 @@ def find_postgres() -> Path:
     return found
 
 
+def find_postgres_tools() -> Path:
+    """The folder of `find_postgres`, where a platform finds the programs of replication and backup as well.
+
+    Raises `MissingPartError`.
+    """
+    folder = find_postgres()
+    missing = [name for name in POSTGRES_TOOLS if not os.access(folder / name, os.X_OK)]
+    if missing:
+        raise MissingPartError(
+            f"PostgreSQL in {folder} has no {', '.join(missing)}: install your system's package of its server"
+        )
+    return folder
+
+
 def _postgres_folders() -> list[Path]:
     """In the order of preference: PATH, pg_config's, Debian's newest, the wheel's."""
     folders = [
-        Path(found).parent for name in ("postgres", "initdb") if (found := shutil.which(name))
+        Path(found).resolve().parent  # what is on PATH may be links to two programs of many
+        for name in ("postgres", "initdb")
+        if (found := shutil.which(name))
     ]
     if config := shutil.which("pg_config"):
         folders.append(Path(_output([config, "--bindir"])))

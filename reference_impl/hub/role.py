@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NoReturn
+from collections import deque
+from typing import Any, Final, NoReturn
+
+import msgspec
+from aiohttp import web
 
 from reference_impl.alerts.sender import AlertSender
 from reference_impl.config import NodeConfig
@@ -17,7 +21,9 @@ from reference_impl.propagation.store import Store
 from reference_impl.propagation.subscriber import Subscriber
 from reference_impl.resilience.http import HttpClient
 from reference_impl.role import Env
-from reference_impl.web import Site, Tasks, stream_handler
+from reference_impl.web import Site, Tasks, error_response, json_response, stream_handler
+
+MOST_BROADCASTS: Final = 10
 
 
 class HubSettings(FollowSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,6 +35,13 @@ class HubSettings(FollowSettings, frozen=True, kw_only=True, forbid_unknown_fiel
     upstream_grace: Positive = 3.0
     kv_timeout: Positive = 0.5
     kv_check: Positive = 1.0
+
+
+class Broadcast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `POST /broadcast`."""
+
+    name: str
+    data: dict[str, object] = {}
 
 
 class Hub:
@@ -64,9 +77,11 @@ class Hub:
         self.writer = (
             None if self.kv is None else KVWriter(self.kv, self.store, self.settings.kv_check)
         )
+        self.broadcasts: deque[dict[str, object]] = deque(maxlen=MOST_BROADCASTS)
         self._tasks = Tasks()
         self.site = Site(self._status, lambda: self.fanout.unready)
         self.site.get("/stream", stream_handler(self.fanout))
+        self.site.add("POST", "/broadcast", self._broadcast)
 
     def __repr__(self) -> str:
         return f"<Hub {self.config.name} {self.subscriber!r} {self.fanout!r} {self.writer!r}>"
@@ -94,6 +109,16 @@ class Hub:
 
     async def _subscribe(self) -> NoReturn:
         await self.subscriber.run()
+
+    async def _broadcast(self, request: web.Request) -> web.Response:
+        """What the operators' side tells all hubs, such as that a failover is complete: look for an upstream at once."""
+        try:
+            told = msgspec.json.decode(await request.read(), type=Broadcast)
+        except msgspec.DecodeError as error:
+            return error_response(400, f"not a broadcast: {error}")
+        self.broadcasts.append({"name": told.name, "at": _monotonic_ns(), **told.data})
+        self.subscriber.nudge()
+        return json_response({"node": self.config.name})
 
     def _connected(self) -> None:
         self._cancel_grace()
@@ -128,4 +153,9 @@ class Hub:
             "kv_seq": self.writer.written if self.writer else None,
             "kv_error": self.writer.error.kind if self.writer and self.writer.error else None,
             "alerts": self.alerts.raised,
+            "broadcasts": list(self.broadcasts),
         }
+
+
+def _monotonic_ns() -> int:
+    return round(asyncio.get_running_loop().time() * 1e9)

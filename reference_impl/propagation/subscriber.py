@@ -8,6 +8,7 @@ leaves the old.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from enum import StrEnum
@@ -75,6 +76,7 @@ class Subscriber:
         self._on_disconnected = disconnected
         self._left: Upstream | None = None  # the upstream whose failure we are getting over
         self._resync = False
+        self._nudged = asyncio.Event()
 
     def __repr__(self) -> str:
         upstream = self.upstream.to if self.upstream else None
@@ -99,10 +101,20 @@ class Subscriber:
             self.state = SubscriberState.WAITING
             if loop.time() < patient_until:
                 failures = 0
-                await asyncio.sleep(self._delay(1))
+                await self._pause(self._delay(1))
                 continue
-            await asyncio.sleep(self._delay(failures))
+            await self._pause(self._delay(failures))
             index = (index + 1) % len(self.upstreams)
+
+    def nudge(self) -> None:
+        """Somebody knows that an upstream is back: one that waits for its turn need not."""
+        self._nudged.set()
+
+    async def _pause(self, delay: float) -> None:
+        self._nudged.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self._nudged.wait()
 
     def _delay(self, failures: int) -> float:
         """How long to wait before the next try, in s, after so many failed connections in a row."""

@@ -31,11 +31,17 @@ CLOSE_WITHIN: Final = 0.5  # s
 # server, no schema yet, a deadlock's victim, too many connections, a server that starts or recovers.
 NOT_NOW: Final = ("25006", "42P01", "42883", "3F000", "40001", "40P01", "53300", "57P03")
 ENDED: Final = ("57", "08")  # classes of a server that goes down and of a broken connection
+Condition = Callable[[asyncpg.Connection], Awaitable[None]]
+_FED: Final = "SELECT pg_is_in_recovery() AND EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')"
 _decode_flag = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Times in s. `call_timeout` is for one statement with its commit; `poll` is how often to look without LISTEN."""
+    """Times in s. `call_timeout` is for one statement with its commit; `poll` is how often to look without LISTEN.
+
+    `prefer_standby`, for readers: a server that takes writes is read only while no standby receives its log; how that is
+    is asked anew of a connection each `recheck`.
+    """
 
     user: str = "squall"
     database: str = "squall"
@@ -45,6 +51,8 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     poll: Positive = 0.1
     retry: Positive = 0.25
     connections: Annotated[int, msgspec.Meta(ge=1)] = 8
+    prefer_standby: bool = False
+    recheck: Positive = 2.0
 
 
 class PostgresChangeLog:
@@ -65,6 +73,8 @@ class PostgresChangeLog:
         self._name = name
         self._prepared = not writer
         self._idle: list[asyncpg.Connection] = []
+        self._last: Upstream | None = None
+        self._checked = 0.0  # loop time
         self._slots = asyncio.Semaphore(settings.connections)
         self._news = asyncio.Event()
         self._listening = False
@@ -78,6 +88,8 @@ class PostgresChangeLog:
 
     async def start(self) -> None:
         """See `ChangeLog.start`. A writer creates the schema as soon as it reaches a server."""
+        if self.settings.prefer_standby and not self._writer:
+            return  # a standby can't be listened to
         job = self._prepare if self._writer else self._listen
         self._tasks.append(asyncio.create_task(job(), name=f"database {job.__name__}"))
 
@@ -187,7 +199,7 @@ class PostgresChangeLog:
         except TimeoutError:
             raise CallError(SERVICE_UNAVAILABLE, "all database connections are busy") from None
         try:
-            connection = self._take_idle() or await self._connect()
+            connection = await self._take_idle() or await self._connect()
             try:
                 if not self._prepared:
                     await self._create_schema(connection)
@@ -202,24 +214,54 @@ class PostgresChangeLog:
         finally:
             self._slots.release()
 
-    def _take_idle(self) -> asyncpg.Connection | None:
+    async def _take_idle(self) -> asyncpg.Connection | None:
         while self._idle:
             connection = self._idle.pop()
-            if not connection.is_closed():
+            if not connection.is_closed() and await self._still_fit(connection):
                 return connection
+            connection.terminate()
         return None
 
+    async def _still_fit(self, connection: asyncpg.Connection) -> bool:
+        """Whether it is still the standby that it was; asked each `recheck` s."""
+        now = asyncio.get_running_loop().time()
+        if self._writer or not self.settings.prefer_standby or now < self._checked:
+            return True
+        try:
+            async with asyncio.timeout(self.settings.connect_timeout):
+                await _require_fed_standby(connection)
+        except (CallError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            return False
+        self._checked = now + self.settings.recheck
+        return True
+
     async def _connect(self) -> asyncpg.Connection:
-        """Connect to the first server that will do. Raises `CallError` SERVICE_UNAVAILABLE."""
+        """Connect to the first server that will do, the last one that did before the others.
+
+        Raises `CallError` SERVICE_UNAVAILABLE.
+        """
         failures = []
-        for server in self.servers:
-            try:
-                return await self._connect_to(server)
-            except (CallError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                failures.append(f"{server}: {str(error) or type(error).__name__}")
+        for condition in self._conditions:
+            for server in sorted(self.servers, key=lambda server: server != self._last):
+                try:
+                    connection = await self._connect_to(server, condition)
+                except (CallError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                    failures.append(f"{server}: {str(error) or type(error).__name__}")
+                else:
+                    self._last = server if self._writer else None
+                    return connection
         raise CallError(SERVICE_UNAVAILABLE, "; ".join(failures))
 
-    async def _connect_to(self, server: Upstream) -> asyncpg.Connection:
+    @property
+    def _conditions(self) -> tuple[Condition | None, ...]:
+        """What a server must be, the first wish first."""
+        if self._writer:
+            return (_require_primary,)
+        return (_require_fed_standby, None) if self.settings.prefer_standby else (None,)
+
+    async def _connect_to(
+        self, server: Upstream, condition: Condition | None
+    ) -> asyncpg.Connection:
         async with asyncio.timeout(self.settings.connect_timeout):
             connection = await asyncpg.connect(
                 host=server.host,
@@ -231,8 +273,8 @@ class PostgresChangeLog:
                 server_settings={"application_name": self._name},
             )
             try:
-                if self._writer:
-                    await _require_primary(connection)
+                if condition is not None:
+                    await condition(connection)
             except BaseException:
                 connection.terminate()
                 raise
@@ -301,6 +343,12 @@ def _call_error(error: Exception) -> CallError:
 async def _require_primary(connection: asyncpg.Connection) -> None:
     if await connection.fetchval("SELECT pg_is_in_recovery()"):
         raise CallError(SERVICE_UNAVAILABLE, "it takes no writes")
+
+
+async def _require_fed_standby(connection: asyncpg.Connection) -> None:
+    """A standby that is cut off from its primary answers on, from a past that gets older."""
+    if not await connection.fetchval(_FED):
+        raise CallError(SERVICE_UNAVAILABLE, "it is no standby that receives its primary's log")
 
 
 async def _end(connection: asyncpg.Connection) -> None:

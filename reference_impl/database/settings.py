@@ -1,0 +1,32 @@
+"""Settings of the database role."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class DatabaseNodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Times in s. `first`: who begins, where no node has ever been primary. `synchronous`: nodes of which, while this one is
+    primary, the first that is there must have a commit on disk before it is acknowledged; none: nobody need have.
+
+    `lease`: for how long one grant lets it act as primary; it asks anew each `renew`, and stops `margin` before the end.
+    `stuck`: a standby that hears nothing for so long, though there is a primary, is made anew from it.
+    `server`: PostgreSQL's own settings, over those of `server.py`.
+    """
+
+    resource: str = "primary"
+    first: bool = False
+    synchronous: tuple[str, ...] = ()
+    port: int = 5432
+    lease: Positive = 5.0
+    renew: Positive = 0.5
+    margin: Positive = 1.5
+    ask_timeout: Positive = 0.75
+    tick: Positive = 0.25
+    stuck: Positive = 8.0
+    fence: bool = True
+    server: dict[str, str | int | float | bool] = {}
