@@ -119,17 +119,21 @@ def _reasons(shown: Sequence[RequirementResult], style: Style) -> list[str]:
     """Every check that did not pass, in full over as many lines as it takes: what an engineer asks for next."""
     lines = []
     for result in shown:
-        bad = [c for c in result.checks if c.verdict is not Verdict.PASS]
+        bad = list({_told(c): c for c in result.checks if c.verdict is not Verdict.PASS}.values())
         for check in bad[:MOST_REASONS]:
-            about = f"{check.name}: {check.subject}" if check.subject else check.name
-            text = f"{result.id}  {check.scenario}, {about}: {check.reason or check.claim}"
+            text = style.spell(f"{result.id}  {_told(check)}")
             first, *more = textwrap.wrap(
-                style.spell(text), style.width, subsequent_indent="    ", break_on_hyphens=False
+                text, style.width, subsequent_indent="    ", break_on_hyphens=False
             )
             lines += [style.paint(first, Shown(check.verdict)), *more]
         if len(bad) > MOST_REASONS:
             lines.append(f"{result.id}  and {len(bad) - MOST_REASONS} more, in the report")
     return ["", *lines] if lines else []
+
+
+def _told(check: Check) -> str:
+    about = f"{check.name}: {check.subject}" if check.subject else check.name
+    return f"{check.scenario}, {about}: {check.reason or check.claim}"
 
 
 def _rows(shown: Sequence[RequirementResult], style: Style) -> list[str]:

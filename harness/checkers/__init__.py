@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.checkers.absent import Absent
 from harness.checkers.alert import Alert
 from harness.checkers.answers import Answers
 from harness.checkers.availability import Availability
@@ -22,6 +23,7 @@ from harness.checkers.stream import StreamOrder
 CHECKERS: dict[str, type[Checker]] = {
     cls.name: cls
     for cls in (
+        Absent,
         Alert,
         Answers,
         Availability,

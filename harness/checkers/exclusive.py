@@ -82,15 +82,14 @@ class Exclusive(Checker):
         """The value is for how long, s, two were seen to act: from the later one's first word to the earlier one's last."""
         result.value = 0.0
         first: dict[float, _Acting] = {}
-        newest: _Acting | None = None  # the first word of the highest term so far
         for each in acting:
             holder = first.setdefault(each.term, each)
             if holder.node != each.node:
                 self._clash(result, holder, each, "both in one term")
-            if newest is None or each.term > newest.term:
-                newest = each
-            elif each.term < newest.term and each.t - newest.t > to_ns(self.slack):
-                self._clash(result, newest, each, "though it had been replaced")
+            later = [x for term, x in first.items() if term > each.term]
+            successor = min(later, key=lambda x: x.t, default=None)
+            if successor is not None and each.t - successor.t > to_ns(self.slack):
+                self._clash(result, successor, each, "though it had been replaced")
 
     def _clash(self, result: Result, holder: _Acting, other: _Acting, how: str) -> None:
         result.value = max(result.value or 0.0, to_s(other.t - holder.t))

@@ -103,11 +103,16 @@ class StatusField(Checker):
         return " or ".join(repr(v) for v in (self.one_of or (self.equals,)))
 
     def _meets(self, status: Status) -> bool:
-        value = field_of(status, self.field)
-        if self.at_least is not None:
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            return number and float(value) >= self.at_least  # type: ignore[arg-type]
-        return any(same_value(value, wanted) for wanted in self.one_of or (self.equals,))
+        return meets(status, self.field, self.one_of or (self.equals,), self.at_least)
+
+
+def meets(status: Status, name: str, one_of: tuple[Any, ...], at_least: float | None) -> bool:
+    """Whether a field is a number of `at_least` that, where this is given; else whether it is one of those values."""
+    value = field_of(status, name)
+    if at_least is not None:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and float(value) >= at_least  # type: ignore[arg-type]
+    return any(same_value(value, wanted) for wanted in one_of)
 
 
 def field_of(status: Status, name: str) -> object:

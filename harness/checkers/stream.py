@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.checkers.base import Checker, Result, clock, spread_figures, whole
+from harness.checkers.base import Checker, Result, clock, spread_figures, whole, windows
 from harness.checkers.soundness import fault_doubts, run_doubts, stream_doubts
 from harness.checkers.writes import Written, same_value, writes_of
 from harness.history import Stream
@@ -24,13 +24,16 @@ class StreamOrder(Checker):
       id seen. `reconnections`: how many must have been seen for the resume to count as shown.
     * complete: each acknowledged write of `writes` came as a change of the same value, or a snapshot covers it.
       Writes acknowledged less than `settle` before the subscriber's end are left out.
-    * delay: `p99` bounds the time from commit (the change's `at`; without it, the acknowledgement) to arrival.
+    * delay: `p99` bounds the time from commit (the change's `at`; without it, the acknowledgement) to arrival, `slowest` that of
+      every change; of those that arrived in `phase` ("": all).
     """
 
     probes: tuple[str, ...]
     writes: tuple[str, ...] = ()
     reconnections: int = 0
     p99: Seconds | None = None
+    slowest: Seconds | None = None
+    phase: str = ""
     settle: Seconds = Seconds(1.0)
 
     name: ClassVar[str] = "stream"
@@ -53,7 +56,9 @@ class StreamOrder(Checker):
         if self.writes:
             results.append(self._complete(history, probe, reader))
         if self.p99 is not None:
-            results.append(self._delay(history, probe, reader, self.p99))
+            results.append(self._delay(history, probe, reader, self.p99, "delay_p99"))
+        if self.slowest is not None:
+            results.append(self._delay(history, probe, reader, self.slowest, "delay_max"))
         doubts = stream_doubts(history, probe)
         for result in results:
             result.subject = probe
@@ -106,17 +111,20 @@ class StreamOrder(Checker):
             result.doubts.append("no write was acknowledged")
         return result
 
-    def _delay(self, history: History, probe: str, reader: Reader, p99: Seconds) -> Result:
+    def _delay(
+        self, history: History, probe: str, reader: Reader, bound: Seconds, figure: str
+    ) -> Result:
+        spans = windows(history, self.phase)
         acks = {w.position: w.done for w in writes_of(history, self.writes) if w.position >= 0}
         delays, late = [], []
         for change in reader.seen.values():
             since = change.at - history.header.wall if change.at else acks.get(change.id)
-            if since is not None:
+            if since is not None and any(change.t in span for span in spans):
                 delays.append(to_s(change.t - since))
                 late.append((change.t - since, change))
         result = Result(
-            claim=f"99 % of the changes arrive within {p99:g} s",
-            bound=float(p99),
+            claim=f"{'99 % of the changes' if figure == 'delay_p99' else 'all changes'} arrive within {bound:g} s",
+            bound=float(bound),
             error=0.001,
             unit="s",
             figures=spread_figures(delays, "delay_"),
@@ -124,7 +132,7 @@ class StreamOrder(Checker):
         if not delays:
             result.doubts.append(f"no change that {probe} saw says when it was committed")
             return result
-        result.value = result.figures["delay_p99"]
+        result.value = result.figures[figure]
         late.sort(key=lambda pair: -pair[0])
         result.evidence = [
             Evidence(c.t, f"change {c.id} arrived after {to_s(d):.3f} s") for d, c in late[:3]

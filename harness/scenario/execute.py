@@ -9,11 +9,13 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import uvloop
 
+from harness.checkers.status_field import meets
 from harness.errors import RuntimeFailure, SquallError
 from harness.fault import Fault
 from harness.history import SCHEMA, End, FaultEvent, Header, Note
@@ -37,6 +39,7 @@ from harness.scenario.model import (
     Step,
     Stop,
     UntilLevel,
+    UntilStatus,
     UntilStream,
     Wait,
     Write,
@@ -293,6 +296,10 @@ class _Run:
             case UntilStream(nodes, sources, within):
                 text = f"stream from {' or '.join(sources)}"
                 await self._until(nodes, within, text, lambda s: s.upstream in sources)
+            case UntilStatus(nodes, name, equals, at_least, within):
+                wanted = equals if at_least is None else f"at least {at_least:g}"
+                met = partial(meets, name=name, one_of=(equals,), at_least=at_least)
+                await self._until(nodes, within, f"{name} {wanted}", met)
             case Script(link, rules):
                 self.taps[link].set_script(Answers(rules))
             case Stop(probes):

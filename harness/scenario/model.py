@@ -86,6 +86,19 @@ class UntilStream:
 
 
 @dataclass(frozen=True, slots=True)
+class UntilStatus:
+    """Wait until `field` of each node's status (its own, or a dotted path in its data) equals `equals`, or is at least
+    `at_least`; the timeline goes on at the deadline too.
+    """
+
+    nodes: tuple[str, ...]
+    field: str
+    equals: Any = None
+    at_least: float | None = None
+    within: Seconds = Seconds(30.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Script:
     """Give a tap new rules; an empty list makes it pass everything on."""
 
@@ -115,13 +128,26 @@ class Write:
     flags: dict[str, Any]
 
 
-Step = Phase | Wait | Inject | Heal | UntilLevel | UntilStream | Script | Stop | ReadBack | Write
+Step = (
+    Phase
+    | Wait
+    | Inject
+    | Heal
+    | UntilLevel
+    | UntilStream
+    | UntilStatus
+    | Script
+    | Stop
+    | ReadBack
+    | Write
+)
 
 STEPS: dict[str, type] = {
     "phase": Phase,
     "wait": Wait,
     "until_level": UntilLevel,
     "until_stream": UntilStream,
+    "until_status": UntilStatus,
     "script": Script,
     "stop": Stop,
     "read_back": ReadBack,

@@ -34,7 +34,6 @@ SETTINGS: Final[Mapping[str, str]] = {
     "max_connections": "100",
     "fsync": "on",
     "wal_level": "replica",
-    "wal_log_hints": "on",  # pg_rewind needs them
     "wal_keep_size": "128MB",
     "max_wal_size": "128MB",
     "min_wal_size": "32MB",
@@ -127,14 +126,20 @@ class PostgresServer:
     async def make(self) -> None:
         """A new, empty cluster with the database ``squall``. Raises `ProgramError`."""
         self._clear()
-        options = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--wal-segsize=4", "--no-sync"]
+        options = [
+            "--data-checksums",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--wal-segsize=4",
+            "--no-sync",
+        ]
         await run(["initdb", "-D", str(self.data), "-U", USER, *options], self.home, MAKE_WITHIN)
         mmap = ["-c", "dynamic_shared_memory_type=mmap"]
         single = ["postgres", "--single", "-j", "-D", str(self.data), *mmap, "template1"]
         await run(single, self.home, MAKE_WITHIN, _DATABASES)
         (self.data / "pg_hba.conf").write_text(_ACCESS, encoding="utf-8")
-        with (self.data / "postgresql.conf").open("a", encoding="utf-8") as file:
-            file.write(f"include '{self.home / 'role.conf'}'\n")
+        self._write_config()
 
     async def clone(self, source: Upstream) -> None:
         """All data anew from a running server. Raises `ProgramError`; then there are none."""
@@ -146,7 +151,7 @@ class PostgresServer:
         except ProgramError:
             shutil.rmtree(self.data, ignore_errors=True)
             raise
-        self._take_over_config()
+        self._write_config()
 
     async def rewind(self, source: Upstream) -> None:
         """Give up what it has and the source has not, and take what it lacks. Raises `ProgramError`."""
@@ -156,18 +161,12 @@ class PostgresServer:
         )
         command = ["pg_rewind", "-D", str(self.data), f"--source-server={server}", "--no-sync"]
         await run(command, self.home, REWIND_WITHIN)
-        self._take_over_config()
+        self._write_config()
 
-    def _take_over_config(self) -> None:
-        """What came from another node names that node's folder."""
-        path = self.data / "postgresql.conf"
-        kept = [
-            line
-            for line in path.read_text(encoding="utf-8").splitlines()
-            if not line.startswith("include ")
-        ]
-        kept.append(f"include '{self.home / 'role.conf'}'")
-        path.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    def _write_config(self) -> None:
+        """All that never changes is on the command line, so the file has only what does. (A clone's names another folder.)"""
+        include = f"include '{self.home / 'role.conf'}'\n"
+        (self.data / "postgresql.conf").write_text(include, encoding="utf-8")
 
     def _clear(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)

@@ -232,10 +232,38 @@ def answers():
     return CHECKERS["answers"](requirement="P3", probe="users", phase="x", expect=expect), b
 
 
+def databases(b, lost=3.0, taken=5.0):
+    """db-1 acts in term 1 and is read by api-1 until it is lost; then db-2 does, in term 2."""
+    for n in range(100):
+        t = n * 0.1
+        one, two = t < lost, t > taken
+        first = {"accepting": one, "epoch": 1, "readers": {"api-1": 1} if one else {}}
+        readers = {"api-1": 1} if two else {"stream-1": 1}
+        b.status(t, "db-1", data=first)
+        b.status(t, "db-2", data={"accepting": two, "epoch": 1 + two, "readers": readers})
+    return b
+
+
+def exclusive():
+    b = databases(Builder().fault(3.0, 8.0))
+    return CHECKERS["exclusive"](requirement="D3", nodes=("db-1", "db-2"), field="accepting"), b
+
+
+def absent():
+    b = databases(Builder().fault(3.0, 8.0))
+    return CHECKERS["absent"](
+        requirement="S3",
+        nodes=("db-1", "db-2"),
+        field="readers",
+        keys=("stream-*",),
+        when={"accepting": True},
+    ), b
+
+
 SOUND = {
     f.__name__: f
     for f in (
-        alert, answers, availability, breaker, durability, levels, propagation, reconnect_spread, reconvergence,
+        absent, alert, answers, availability, breaker, durability, exclusive, levels, propagation, reconnect_spread, reconvergence,
         recovery, retries, staleness, status_field, stream,
     )
 }  # fmt: skip

@@ -28,6 +28,30 @@ CASES = [
         "acknowledges-early", "D1", "d1-api-loss", ("program=tests.broken.early_ack",), "durability"
     ),
     Case(
+        "acknowledges-alone",
+        "D2",
+        "d2-replication",
+        ("database.synchronous=[]",),
+        "durability",
+        ("B1",),
+    ),
+    Case(
+        "replica-late",
+        "D2",
+        "d2-replication",
+        ("db-3.server.recovery_min_apply_delay=2s",),
+        "stream",
+        ("B1",),
+    ),
+    Case(
+        "streams-read-the-primary",
+        "S3",
+        "d2-replication",
+        ("stream.database.prefer_standby=false",),
+        "absent",
+    ),
+    Case("promotes-unfenced", "D3", "d3-zone-failure", ("database.fence=false",), "exclusive"),
+    Case(
         "keeps-a-dead-pop",
         "E2",
         "e2-pop-failure",
