@@ -156,6 +156,7 @@ class PostgresServer:
     async def rewind(self, source: Upstream) -> None:
         """Give up what it has and the source has not, and take what it lacks. Raises `ProgramError`."""
         self.configure(None, ())
+        await _checkpoint(source)
         server = (
             f"host={source.host} port={source.port} user={USER} dbname=squall connect_timeout=3"
         )
@@ -305,6 +306,21 @@ class PostgresServer:
         if self._sql is not None:
             self._sql.terminate()
             self._sql = None
+
+
+async def _checkpoint(source: Upstream) -> None:
+    """pg_rewind knows a source's timeline from its last checkpoint: without one since its promotion it finds nothing to do."""
+    try:
+        async with asyncio.timeout(REWIND_WITHIN):
+            connection = await asyncpg.connect(
+                host=source.host, port=source.port, user=USER, database="squall", ssl=False
+            )
+            try:
+                await connection.execute("CHECKPOINT")
+            finally:
+                connection.terminate()
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise ProgramError(f"{source}: no checkpoint: {str(error) or 'no answer'}") from error
 
 
 def _at(source: Upstream) -> list[str]:
