@@ -28,13 +28,15 @@ MAKE_WITHIN, CLONE_WITHIN, REWIND_WITHIN = 60.0, 60.0, 30.0  # s
 START_WITHIN, STOP_WITHIN, PROMOTE_WITHIN = 30.0, 5.0, 20.0
 ASK_WITHIN = 1.0
 
+KEPT_WAL: Final = "128MB"
+
 # Small, because there are many; honest, because durability is what is tested. A dead peer is noticed within 3 s.
 SETTINGS: Final[Mapping[str, str]] = {
     "shared_buffers": "32MB",
     "max_connections": "100",
     "fsync": "on",
     "wal_level": "replica",
-    "wal_keep_size": "128MB",
+    "wal_keep_size": KEPT_WAL,
     "max_wal_size": "128MB",
     "min_wal_size": "32MB",
     "max_wal_senders": "10",
@@ -165,9 +167,12 @@ class PostgresServer:
         self._write_config()
 
     def _write_config(self) -> None:
-        """All that never changes is on the command line, so the file has only what does. (A clone's names another folder.)"""
-        include = f"include '{self.home / 'role.conf'}'\n"
-        (self.data / "postgresql.conf").write_text(include, encoding="utf-8")
+        """What is on the command line is not here, but for what pg_rewind's own start of the server must know: that the log
+        from before the fork is kept. (A clone's file names another folder.)
+        """
+        lines = [f"wal_keep_size = {KEPT_WAL}", f"include '{self.home / 'role.conf'}'"]
+        text = "".join(f"{line}\n" for line in lines)
+        (self.data / "postgresql.conf").write_text(text, encoding="utf-8")
 
     def _clear(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
