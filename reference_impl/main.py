@@ -24,6 +24,7 @@ from reference_impl.api.role import Api
 from reference_impl.balancer.role import Balancer
 from reference_impl.config import ConfigError, NodeConfig, load
 from reference_impl.database.role import Database
+from reference_impl.dns.role import Dns
 from reference_impl.failover.role import Failover
 from reference_impl.hub.role import Hub
 from reference_impl.pop.role import Pop
@@ -41,6 +42,7 @@ ROLES: Mapping[str, RoleFactory] = {
     "balancer": Balancer,
     "database": Database,
     "failover": Failover,
+    "dns": Dns,
     "hub": Hub,
     "pop": Pop,
     "stream": StreamServer,

@@ -1,0 +1,118 @@
+"""The zone's records: pure data, and the rules by which they change."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Final, Protocol
+
+import dns.exception
+import dns.name
+import msgspec
+
+LONGEST_TTL: Final = 86_400  # s, as resolvers cap it (RFC 8767, section 4)
+Ttl = Annotated[int, msgspec.Meta(ge=0, le=LONGEST_TTL)]
+
+
+class InvalidRecord(Exception):
+    """A name or a record that can't be served, said in one line."""
+
+
+class Conflict(Exception):
+    """The record is not, or no longer, at the version that the writer knows. `version` is what it is at; 0: there is none."""
+
+    def __init__(self, name: str, version: int) -> None:
+        super().__init__(f"{name} is at version {version}")
+        self.version = version
+
+
+class RecordData(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a writer gives. `addresses`: IPv4, the most preferred first. `ttl` in whole s (RFC 1035).
+
+    `groups`: instead of `addresses`, what clients of that group are answered.
+    `checked`: of these, only the most preferred one that is well is given, where this server checks it.
+    """
+
+    addresses: Annotated[list[str], msgspec.Meta(min_length=1)]
+    ttl: Ttl
+    groups: dict[str, Annotated[list[str], msgspec.Meta(min_length=1)]] = {}
+    checked: bool = False
+
+    def for_group(self, group: str) -> list[str]:
+        return self.groups.get(group, self.addresses)
+
+
+class Record(RecordData, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`version`: the zone's serial when it was last changed."""
+
+    version: int
+
+
+class Zone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All records by name. `serial` counts the changes; between servers it tells which zone is newer."""
+
+    serial: int = 0
+    records: dict[str, Record] = {}
+
+
+def canonical(name: str) -> str:
+    """In lower case and without the last dot. Raises `InvalidRecord` for what is no host name."""
+    try:
+        parsed = dns.name.from_text(name)
+    except (dns.exception.DNSException, UnicodeError) as error:
+        raise InvalidRecord(f"{name!r} is no name: {error}") from None
+    if parsed == dns.name.root:
+        raise InvalidRecord("the root is no name for a record")
+    return parsed.canonicalize().to_text(omit_final_dot=True)
+
+
+def put(zone: Zone, name: str, data: RecordData, expected: int | None = None) -> Zone:
+    """The zone with that record; `expected` is the version that it must have (0: none). Raises `InvalidRecord`, `Conflict`."""
+    name = canonical(name)
+    for address in (*data.addresses, *(one for many in data.groups.values() for one in many)):
+        _check_address(address)
+    _check_version(zone, name, expected)
+    serial = zone.serial + 1
+    record = Record(
+        addresses=data.addresses,
+        ttl=data.ttl,
+        groups=data.groups,
+        checked=data.checked,
+        version=serial,
+    )
+    return Zone(serial=serial, records={**zone.records, name: record})
+
+
+def remove(zone: Zone, name: str, expected: int | None = None) -> Zone:
+    """The zone without that record. Raises `Conflict`."""
+    name = canonical(name)
+    _check_version(zone, name, expected)
+    if name not in zone.records:
+        return zone
+    left = {known: record for known, record in zone.records.items() if known != name}
+    return Zone(serial=zone.serial + 1, records=left)
+
+
+def _check_version(zone: Zone, name: str, expected: int | None) -> None:
+    found = zone.records.get(name)
+    version = 0 if found is None else found.version
+    if expected is not None and expected != version:
+        raise Conflict(name, version)
+
+
+def _check_address(text: str) -> None:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError as error:
+        raise InvalidRecord(f"{text!r} is no IPv4 address: {error}") from None
+
+
+class ZoneStore(Protocol):
+    """Where a server keeps its zone over a restart. Raises `OSError` where it can't."""
+
+    def load(self) -> Zone | None:
+        """What was saved last; None where nothing was. Raises `ValueError` for what can't be read."""
+        ...
+
+    def save(self, zone: Zone) -> None:
+        """When it returns, the zone outlives this process. All of it is saved, or nothing."""
+        ...
