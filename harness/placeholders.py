@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 
-
 def nodes_named(value: object) -> Iterator[str]:
     """The nodes whose address stands somewhere in a plain value."""
     match value:

@@ -30,11 +30,11 @@ class Found:
     ttl: int
 
 
-class Unavailable(Exception):
-    """This server has no zone that it may answer from: SERVFAIL, so that the client asks another."""
+class UnavailableError(Exception):
+    """There is no zone here to answer from: SERVFAIL, so that the client asks another server."""
 
 
-# None: no such name. Raises `Unavailable`.
+# None: no such name. Raises `UnavailableError`.
 Lookup = Callable[[str], Found | None]
 
 
@@ -48,10 +48,11 @@ def answer(query: bytes, lookup: Lookup, *, udp: bool) -> bytes | None:
         return _malformed(query)
     response = dns.message.make_response(asked, our_payload=LARGEST_UDP)
     _fill(asked, response, lookup)
+    # Their order says which is preferred; dnspython would shuffle them.
     if not udp:
-        return response.to_wire(max_size=LARGEST_TCP)
+        return response.to_wire(max_size=LARGEST_TCP, want_shuffle=False)
     room = min(max(asked.payload, SMALLEST_UDP), LARGEST_UDP)
-    return response.to_wire(max_size=room, prefer_truncation=True)
+    return response.to_wire(max_size=room, prefer_truncation=True, want_shuffle=False)
 
 
 def _fill(asked: dns.message.Message, response: dns.message.Message, lookup: Lookup) -> None:
@@ -67,7 +68,7 @@ def _fill(asked: dns.message.Message, response: dns.message.Message, lookup: Loo
         return
     try:
         found = lookup(question.name.canonicalize().to_text(omit_final_dot=True))
-    except Unavailable:
+    except UnavailableError:
         response.set_rcode(dns.rcode.SERVFAIL)
         return
     response.flags |= dns.flags.AA

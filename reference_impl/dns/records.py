@@ -13,11 +13,11 @@ LONGEST_TTL: Final = 86_400  # s, as resolvers cap it (RFC 8767, section 4)
 Ttl = Annotated[int, msgspec.Meta(ge=0, le=LONGEST_TTL)]
 
 
-class InvalidRecord(Exception):
+class InvalidRecordError(Exception):
     """A name or a record that can't be served, said in one line."""
 
 
-class Conflict(Exception):
+class ConflictError(Exception):
     """The record is not, or no longer, at the version that the writer knows. `version` is what it is at; 0: there is none."""
 
     def __init__(self, name: str, version: int) -> None:
@@ -55,18 +55,18 @@ class Zone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def canonical(name: str) -> str:
-    """In lower case and without the last dot. Raises `InvalidRecord` for what is no host name."""
+    """In lower case and without the last dot. Raises `InvalidRecordError` for what is no host name."""
     try:
         parsed = dns.name.from_text(name)
     except (dns.exception.DNSException, UnicodeError) as error:
-        raise InvalidRecord(f"{name!r} is no name: {error}") from None
+        raise InvalidRecordError(f"{name!r} is no name: {error}") from None
     if parsed == dns.name.root:
-        raise InvalidRecord("the root is no name for a record")
+        raise InvalidRecordError("the root is no name for a record")
     return parsed.canonicalize().to_text(omit_final_dot=True)
 
 
 def put(zone: Zone, name: str, data: RecordData, expected: int | None = None) -> Zone:
-    """The zone with that record; `expected` is the version that it must have (0: none). Raises `InvalidRecord`, `Conflict`."""
+    """The zone with that record; `expected` is the version that it must have (0: none). Raises `InvalidRecordError`, `ConflictError`."""
     name = canonical(name)
     for address in (*data.addresses, *(one for many in data.groups.values() for one in many)):
         _check_address(address)
@@ -83,7 +83,7 @@ def put(zone: Zone, name: str, data: RecordData, expected: int | None = None) ->
 
 
 def remove(zone: Zone, name: str, expected: int | None = None) -> Zone:
-    """The zone without that record. Raises `Conflict`."""
+    """The zone without that record. Raises `ConflictError`."""
     name = canonical(name)
     _check_version(zone, name, expected)
     if name not in zone.records:
@@ -96,14 +96,14 @@ def _check_version(zone: Zone, name: str, expected: int | None) -> None:
     found = zone.records.get(name)
     version = 0 if found is None else found.version
     if expected is not None and expected != version:
-        raise Conflict(name, version)
+        raise ConflictError(name, version)
 
 
 def _check_address(text: str) -> None:
     try:
         ipaddress.IPv4Address(text)
     except ValueError as error:
-        raise InvalidRecord(f"{text!r} is no IPv4 address: {error}") from None
+        raise InvalidRecordError(f"{text!r} is no IPv4 address: {error}") from None
 
 
 class ZoneStore(Protocol):

@@ -13,7 +13,13 @@ from reference_impl.balancer.health import HealthCheck, HealthSettings
 from reference_impl.config import ConfigError, NodeConfig
 from reference_impl.dns import message, records
 from reference_impl.dns.follow import Follower
-from reference_impl.dns.records import Conflict, InvalidRecord, RecordData, Zone, ZoneStore
+from reference_impl.dns.records import (
+    ConflictError,
+    InvalidRecordError,
+    RecordData,
+    Zone,
+    ZoneStore,
+)
 from reference_impl.dns.server import DnsServer
 from reference_impl.dns.store import FileZoneStore
 from reference_impl.resilience.http import HttpClient
@@ -97,7 +103,7 @@ class Dns:
             zone = Zone()
             for name, data in self.settings.records.items() if self.follower is None else ():
                 zone = records.put(zone, name, data)
-        except (ValueError, InvalidRecord) as error:
+        except (ValueError, InvalidRecordError) as error:
             raise ConfigError(f"{self.config.name}: {error}") from None
         return zone
 
@@ -109,9 +115,9 @@ class Dns:
         return message.answer(query, lambda name: self.lookup(name, group), udp=udp)
 
     def lookup(self, name: str, group: str) -> message.Found | None:
-        """What a client of that group is answered; None: no such name. Raises `Unavailable`."""
+        """What a client of that group is answered; None: no such name. Raises `UnavailableError`."""
         if reason := self._unready():
-            raise message.Unavailable(reason)
+            raise message.UnavailableError(reason)
         record = self.zone.records.get(name)
         if record is None:
             return None
@@ -178,9 +184,9 @@ class Dns:
                 if data is None
                 else records.put(self.zone, name, data, known)
             )
-        except InvalidRecord as error:
+        except InvalidRecordError as error:
             return error_response(400, str(error))
-        except Conflict as error:
+        except ConflictError as error:
             return error_response(412, str(error), version=error.version)
         self._replace(zone)
         return json_response({"name": records.canonical(name), "version": zone.serial})
