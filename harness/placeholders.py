@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 
-def nodes_named(value: object) -> Iterator[str]:
+def nodes_named(value: Any) -> Iterator[str]:
     """The nodes whose address stands somewhere in a plain value."""
     match value:
         case {"address_of": name} if len(value) == 1:
