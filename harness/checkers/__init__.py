@@ -11,6 +11,7 @@ from harness.checkers.breaker import Breaker
 from harness.checkers.durability import Durability
 from harness.checkers.exclusive import Exclusive
 from harness.checkers.levels import Levels
+from harness.checkers.names import Names
 from harness.checkers.propagation import Propagation
 from harness.checkers.reconnect_spread import ReconnectSpread
 from harness.checkers.reconvergence import Reconvergence
@@ -31,6 +32,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Durability,
         Exclusive,
         Levels,
+        Names,
         Propagation,
         ReconnectSpread,
         Reconvergence,

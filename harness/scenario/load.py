@@ -285,6 +285,7 @@ class _Words:
         "node": "node",
         "nodes": "node",
         "sources": "node",
+        "to": "node",
         "link": "link",
         "links": "link",
         "group": "client group",

@@ -215,6 +215,16 @@ def alert():
     ), b
 
 
+def names():
+    b = Builder().fault(3.0, 8.0).probe("users", interval=0.01, budget=0.05)
+    steady(b, "users", 0, 10, 0.01)
+    for n in range(10):
+        b.resolved(n + 0.5, "lb-us" if n < 4 or n > 8 else "lb-eu")
+    return CHECKERS["names"](
+        requirement="M2", domain="api.example.com", to=("lb-eu",), within=2.0
+    ), b
+
+
 def status_field():
     b = Builder().fault(3.0, 8.0)
     for n in range(100):
@@ -263,7 +273,8 @@ def absent():
 SOUND = {
     f.__name__: f
     for f in (
-        absent, alert, answers, availability, breaker, durability, exclusive, levels, propagation, reconnect_spread, reconvergence,
+        absent, alert, answers, availability, breaker, durability, exclusive, levels, names, propagation, reconnect_spread,
+        reconvergence,
         recovery, retries, staleness, status_field, stream,
     )
 }  # fmt: skip
