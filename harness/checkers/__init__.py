@@ -17,6 +17,7 @@ from harness.checkers.reconnect_spread import ReconnectSpread
 from harness.checkers.reconvergence import Reconvergence
 from harness.checkers.recovery import Recovery
 from harness.checkers.retries import Retries
+from harness.checkers.route import Route
 from harness.checkers.staleness import Staleness
 from harness.checkers.status_field import StatusField
 from harness.checkers.stream import StreamOrder
@@ -38,6 +39,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Reconvergence,
         Recovery,
         Retries,
+        Route,
         Staleness,
         StatusField,
         StreamOrder,

@@ -294,6 +294,7 @@ class _Words:
         "nodes": "node",
         "sources": "node",
         "to": "node",
+        "answered_by": "node",
         "link": "link",
         "links": "link",
         "group": "client group",
