@@ -179,7 +179,7 @@ class _Condenser:
 
     def resolved(self, event: Resolved) -> None:
         """Only where it changes: clients ask again and again."""
-        leads = ", ".join(node or "?" for node in event.nodes) or event.error
+        leads = ", ".join(node or "?" for node in event.nodes) or event.error or "nowhere"
         if self.leads.get((event.probe, event.name), leads) != leads:
             text = f"{event.name} leads to {leads}"
             self._mark(self.timeline.notes, Mark(event.t, text, event.probe))

@@ -21,7 +21,7 @@ class Route(Checker):
     """In `phase`, from `settle` s after its start, the name that `probe` follows leads to nodes of `to` alone, and what it is
     answered comes from nodes of `answered_by` alone (none named: answers are not looked at).
 
-    An answer that names no node is counted as another's. At least one request must have been acknowledged.
+    An answer that names no node is counted as another's. `at_least` so many requests must have been answered, or acknowledged.
     """
 
     probe: str
@@ -29,6 +29,7 @@ class Route(Checker):
     to: tuple[str, ...]
     answered_by: tuple[str, ...] = ()
     settle: Seconds = Seconds(0.0)
+    at_least: int = 5
 
     name: ClassVar[str] = "route"
 
@@ -53,7 +54,7 @@ class Route(Checker):
             doubts=[
                 *run_doubts(history),
                 *fault_doubts(history, window.end),
-                *probe_doubts(history, self.probe, window),
+                *probe_doubts(history, self.probe, window, timely=False),
             ],
         )
         led, lookups = self._lookups(history, window)
@@ -63,8 +64,8 @@ class Route(Checker):
         result.figures = {"lookups": float(lookups), "answers": float(answers)}
         if not lookups:
             result.doubts.append(f"{self.probe} looked nothing up")
-        if not answers:
-            result.doubts.append(f"{self.probe} was answered nothing")
+        if answers < max(1, self.at_least):
+            result.doubts.append(f"{self.probe} was answered {answers} times")
         return result
 
     def _lookups(self, history: History, window: Window) -> tuple[list[Evidence], int]:

@@ -66,7 +66,15 @@ def test_nothing_answered_shows_nothing():
         b.request("users", n * 0.1, outcome="fail", error="CONNECTION_REFUSED")
     (finding,) = HOME(b.history(10.0))
     assert finding.verdict is UNKNOWN
-    assert "answered nothing" in finding.reason
+    assert "answered 0 times" in finding.reason
+
+
+def test_too_few_answers_show_nothing():
+    b = Builder().phase(0, "x").probe("users", interval=1.0, budget=0.05).resolved(0.01, "lb-us")
+    for n in range(10):
+        b.request("users", n * 1.0, node="api-us", outcome="ok" if n < 5 else "fail")
+    assert HOME(b.history(10.0))[0].verdict is PASS
+    assert replace(HOME, at_least=6)(b.history(10.0))[0].verdict is UNKNOWN
 
 
 def test_no_such_phase():

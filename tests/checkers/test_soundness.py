@@ -25,8 +25,8 @@ from harness.history_io import History, Window
 from harness.verdict import Verdict
 
 # The probes whose requests each checker rests on, and for which the time of sending matters.
-TIMED = {"names", "route", "availability", "recovery", "reconvergence", "staleness", "propagation"}
-SENDING = TIMED | {"durability", "levels", "breaker", "answers"}
+TIMED = {"names", "availability", "recovery", "reconvergence", "staleness", "propagation"}
+SENDING = TIMED | {"route", "durability", "levels", "breaker", "answers"}
 # A write that was never answered is a case of its own for these; the others need every answer.
 NEED_ANSWERS = SENDING - {"durability"}
 
