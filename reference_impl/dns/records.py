@@ -18,7 +18,7 @@ class InvalidRecordError(Exception):
 
 
 class ConflictError(Exception):
-    """The record is not, or no longer, at the version that the writer knows. `version` is what it is at; 0: there is none."""
+    """The record is not at the version that the writer knows, or of a newer epoch. `version` is what it is at; 0: none."""
 
     def __init__(self, name: str, version: int) -> None:
         super().__init__(f"{name} is at version {version}")
@@ -29,6 +29,7 @@ class RecordData(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What a writer gives. `addresses`: IPv4, the most preferred first. `ttl` in whole s (RFC 1035).
 
     `groups`: instead of `addresses`, what clients of that group are answered.
+    `epoch`: the writer's term, where there are terms: a record of a newer one is not replaced.
     `checked`: of these, only the most preferred one that is well is given, where this server checks it.
     """
 
@@ -36,6 +37,7 @@ class RecordData(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ttl: Ttl
     groups: dict[str, Annotated[list[str], msgspec.Meta(min_length=1)]] = {}
     checked: bool = False
+    epoch: int = 0
 
     def for_group(self, group: str) -> list[str]:
         return self.groups.get(group, self.addresses)
@@ -66,17 +68,24 @@ def canonical(name: str) -> str:
 
 
 def put(zone: Zone, name: str, data: RecordData, expected: int | None = None) -> Zone:
-    """The zone with that record; `expected` is the version that it must have (0: none). Raises `InvalidRecordError`, `ConflictError`."""
+    """The zone with that record; `expected` is the version that it must have (0: none).
+
+    Raises `InvalidRecordError`; `ConflictError` also for an epoch before that of the record that is there.
+    """
     name = canonical(name)
     for address in (*data.addresses, *(one for many in data.groups.values() for one in many)):
         _check_address(address)
     _check_version(zone, name, expected)
+    found = zone.records.get(name)
+    if found is not None and data.epoch < found.epoch:
+        raise ConflictError(name, found.version)
     serial = zone.serial + 1
     record = Record(
         addresses=data.addresses,
         ttl=data.ttl,
         groups=data.groups,
         checked=data.checked,
+        epoch=data.epoch,
         version=serial,
     )
     return Zone(serial=serial, records={**zone.records, name: record})

@@ -40,6 +40,19 @@ def test_a_writer_changes_only_what_it_knows():
     assert remove(zone, NAME) is zone
 
 
+def test_an_older_epoch_does_not_replace_a_newer_whatever_version_it_knows():
+    def of(epoch):
+        return RecordData(addresses=["127.0.0.1"], ttl=1, epoch=epoch)
+
+    zone = put(put(Zone(), NAME, of(3)), NAME, of(3), expected=1)
+    for epoch in (0, 2):
+        with pytest.raises(ConflictError):
+            put(zone, NAME, of(epoch))
+        with pytest.raises(ConflictError):
+            put(zone, NAME, of(epoch), expected=2)
+    assert put(zone, NAME, of(4)).records[NAME].epoch == 4
+
+
 @pytest.mark.parametrize("name", ["", ".", "a..b", "x" * 64 + ".com", ".".join(["abcdefgh"] * 32)])
 def test_what_is_no_name(name):
     with pytest.raises(InvalidRecordError):
