@@ -68,7 +68,7 @@ class DnsServer:
                         await writer.drain()
         finally:
             self._open.discard(writer)
-            writer.transport.abort() if writer.is_closing() else writer.close()
+            writer.close()
 
 
 class _Datagrams(asyncio.DatagramProtocol):

@@ -13,7 +13,10 @@ import pytest
 
 from harness.network.dns import Answer, DnsFailure, ask
 from harness.runtime.base import Address
+from reference_impl.dns.role import Dns
+from reference_impl.dns.store import MemoryZoneStore
 from tests.network.netlab import claim_host, live
+from tests.reference_impl.support import environment, node
 
 NAME = "api.flags.example.com"
 
@@ -161,6 +164,24 @@ async def test_silence_and_nobody_there():
         assert len(heard) == 1
     with pytest.raises(DnsFailure, match="REFUSED"):
         await ask(Address(claim_host(), 5353), NAME, timeout=5)
+
+
+@live
+async def test_the_platforms_own_server():
+    many = [f"10.0.{n}.{m}" for n in range(3) for m in range(100)]
+    records = {NAME: {"addresses": ["127.0.0.9"], "ttl": 7, "groups": {"europe": many}}}
+    config = node(
+        "dns-1", "dns", host=claim_host(), clients={"127.0.0.44": "europe"}, records=records
+    )
+    server = Dns(config, environment(), MemoryZoneStore())
+    await server.start()
+    try:
+        address = Address(config.listen.host, server.server.port)
+        assert await ask(address, NAME) == Answer(("127.0.0.9",), 7)
+        assert await ask(address, NAME, source="127.0.0.44") == Answer(tuple(many), 7)
+        assert (await ask(address, "other.example.com")).error == "NXDOMAIN"
+    finally:
+        await server.stop()
 
 
 def test_on_uvloop_too():

@@ -111,6 +111,7 @@ def test_an_answer_is_kept_for_its_ttl_and_not_longer(both_loops):
                 assert second.asked >= first.t + 1_000_000_000
                 assert second.asked - first.t < 4_000_000_000
                 assert len(zone.asked) == 2
+                await until(lambda: not servers["a"].writers, lambda: servers["a"].writers)
                 assert {source for source, _ in zone.asked} == {GROUP_SOURCE}
             assert (first.nodes, first.addresses, first.ttl) == (["a"], [hosts["a"]], 10**9)
             assert (second.nodes, second.server, second.probe) == (["b"], "dns-0", "p")
