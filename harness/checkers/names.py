@@ -15,13 +15,20 @@ from harness.checkers.base import (
     windows,
 )
 from harness.checkers.recovery import fault_window, sampling
-from harness.checkers.soundness import fault_doubts, probe_doubts, run_doubts, worst_lateness
+from harness.checkers.soundness import (
+    fault_doubts,
+    probe_doubts,
+    run_doubts,
+    stalled,
+    worst_lateness,
+)
 from harness.history import Resolved
-from harness.units import Seconds, to_s
+from harness.history_io import Window
+from harness.units import Seconds, to_ns, to_s
 from harness.verdict import Evidence, Verdict
 
 if TYPE_CHECKING:
-    from harness.history_io import History, Window
+    from harness.history_io import History
     from harness.verdict import Finding
 
 
@@ -84,6 +91,8 @@ class Names(Checker):
         times = [self._client(history, name, window, result) for name in clients]
         result.figures = {"clients": float(len(clients))}
         result.value = max(times)
+        moved = window.start + to_ns(result.value)
+        result.stalled = to_s(stalled(history, Window(window.start, moved)))
         return result
 
     def _clients(self, history: History) -> tuple[str, ...]:
@@ -109,18 +118,21 @@ class Names(Checker):
             text = f"{name} is led to {_where(moved)} by {moved.server or 'no server'}"
             result.evidence.append(Evidence(moved.t, text))
             return to_s(moved.t - window.start)
-        last = known and [*before, *inside][-1:]
-        self._unmoved(name, last[0] if last else None, window, result)
+        last = [*before, *inside][-1:]
+        self._unmoved(history, name, last[0] if last else None, window, result)
         return to_s(window.end - window.start)
 
-    def _unmoved(self, name: str, last: Resolved | None, window: Window, result: Result) -> None:
+    def _unmoved(
+        self, history: History, name: str, last: Resolved | None, window: Window, result: Result
+    ) -> None:
         seen = f"{name} was last led to {_where(last)} at {clock(last.t)}" if last else "nowhere"
         if last is None or (last.t < window.start and last.t + last.ttl < window.end):
             result.doubts.append(f"{seen}, and asked for {self.domain} no more")
             return
         result.evidence.append(Evidence(last.t, seen))
         result.reason = f"{seen}; looked at until {clock(window.end)}"
-        watched = to_s(window.end - window.start) - (result.error or 0.0)
+        still = to_s(stalled(history, window))
+        watched = to_s(window.end - window.start) - (result.error or 0.0) - still
         result.verdict = Verdict.FAIL if watched > float(self.within) else Verdict.UNKNOWN
 
     def _well_led(self, event: Resolved) -> bool:

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.checkers.base import Checker, Result, windows
-from harness.checkers.soundness import fault_doubts, probe_doubts, run_doubts
+from harness.checkers.soundness import fault_doubts, longest_stall, probe_doubts, run_doubts
 from harness.history import Resolved
 from harness.history_io import Window
-from harness.units import Seconds, to_ns
+from harness.units import Seconds, to_ns, to_s
 from harness.verdict import Evidence, Finding
 
 if TYPE_CHECKING:
     from harness.history_io import History
+
+BEFORE_S = 5.0  # so long what a health check saw may have its effect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,8 @@ class Route(Checker):
     """In `phase`, from `settle` s after its start, the name that `probe` follows leads to nodes of `to` alone, and what it is
     answered comes from nodes of `answered_by` alone (none named: answers are not looked at).
 
+    Where a machine stands still for `patience` s, at most 5 s before or in that time, a health check can rightly take it for a
+    loss: then what went elsewhere shows nothing.
     An answer that names no node is counted as another's. `at_least` so many requests must have been answered, or acknowledged.
     """
 
@@ -30,6 +34,7 @@ class Route(Checker):
     answered_by: tuple[str, ...] = ()
     settle: Seconds = Seconds(0.0)
     at_least: int = 5
+    patience: Seconds = Seconds(0.25)
 
     name: ClassVar[str] = "route"
 
@@ -61,6 +66,10 @@ class Route(Checker):
         answered, answers = self._answers(history, window)
         result.evidence = [*led, *answered]
         result.value = float(len(led) + len(answered))
+        watched = Window(window.start - to_ns(BEFORE_S), window.end)
+        still = longest_stall(history, watched) if result.value else 0
+        if still >= to_ns(self.patience):
+            result.doubts.append(f"the machine stood still for {to_s(still):.3g} s")
         result.figures = {"lookups": float(lookups), "answers": float(answers)}
         if not lookups:
             result.doubts.append(f"{self.probe} looked nothing up")

@@ -285,10 +285,7 @@ SOUND = {
     f.__name__: f
     for f in (
         absent, alert, answers, availability, breaker, durability, exclusive, levels, names, propagation, reconnect_spread,
-        reconvergence,
-        recovery, retries, staleness, status_field, stream,
-        alert, answers, availability, breaker, durability, levels, names, propagation, reconnect_spread, reconvergence,
-        recovery, retries, route, staleness, status_field, stream,
+        reconvergence, recovery, retries, route, staleness, status_field, stream,
     )
 }  # fmt: skip
 END = {"breaker": 12.0}

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from sound import SOUND
 
 from harness.checkers.names import Names
+from harness.history import Stall
+from harness.history_io import History
 from harness.verdict import Verdict
 
 PASS, FAIL, UNKNOWN = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
@@ -72,6 +74,14 @@ def test_the_last_client_counts():
     assert judged(a=[before, (3.5, (EU,))], b=[before, (6.5, (EU,))]).verdict is FAIL
     one = replace(MOVE, probes=("a",))
     assert judged(one, a=[before, (3.5, (EU,))], b=[before, (6.5, (EU,))]).verdict is PASS
+
+
+def test_a_move_that_a_standstill_of_the_machine_made_late():
+    late = clients(a=[(2.5, (US,)), (5.5, (EU,))]).history(END)
+    assert MOVE(late)[0].verdict is FAIL
+    for ended, verdict in ((5.0, UNKNOWN), (9.0, FAIL)):
+        stall = Stall(t=round(ended * 1e9), lasted=10**9)
+        assert MOVE(History(late.header, [*late.events, stall]))[0].verdict is verdict
 
 
 def test_the_way_back_comes_after_the_heal():

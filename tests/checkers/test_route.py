@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from build import Builder
+from build import Builder, ns
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.checkers.route import Route
+from harness.history import Stall
+from harness.history_io import History
 from harness.verdict import Verdict
 
 PASS, FAIL, UNKNOWN = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
@@ -67,6 +69,24 @@ def test_nothing_answered_shows_nothing():
     (finding,) = HOME(b.history(10.0))
     assert finding.verdict is UNKNOWN
     assert "answered 0 times" in finding.reason
+
+
+@pytest.mark.parametrize(
+    ("ended", "lasted", "verdict"),
+    [
+        (4.0, 0.4, UNKNOWN),
+        (4.0, 0.2, FAIL),
+        (1.0, 0.4, UNKNOWN),  # its effect may still be seen
+        (8.1, 0.4, UNKNOWN),  # it began before the end
+        (9.0, 0.4, FAIL),
+    ],
+)
+def test_what_a_machine_that_stands_still_explains(ended, lasted, verdict):
+    whole = history(lambda t: "api-eu" if 5 < t < 5.2 else "api-us", [(1.0, "lb-us")])
+    stall = Stall(t=ns(ended), lasted=ns(lasted))
+    assert HOME(History(whole.header, [*whole.events, stall]))[0].verdict is verdict
+    fine = history(lambda _: "api-us", [(1.0, "lb-us")])
+    assert HOME(History(fine.header, [*fine.events, stall]))[0].verdict is PASS
 
 
 def test_too_few_answers_show_nothing():
