@@ -125,7 +125,11 @@ class Names(Checker):
     def _unmoved(
         self, history: History, name: str, last: Resolved | None, window: Window, result: Result
     ) -> None:
-        seen = f"{name} was last led to {_where(last)} at {clock(last.t)}" if last else "nowhere"
+        seen = (
+            f"{name} was last led to {_where(last)} at {clock(last.t)}"
+            if last
+            else f"{name} learnt nothing"
+        )
         if last is None or (last.t < window.start and last.t + last.ttl < window.end):
             result.doubts.append(f"{seen}, and asked for {self.domain} no more")
             return
