@@ -136,13 +136,14 @@ def _how_to(cluster: LeasedCluster, name: str) -> str:
     """What to do with it, ready to be pasted."""
     plan, target, ends = cluster.plan, Target(), cluster.plan.topology.endpoints
     lines = []
-    if ends.write:
+    evaluate, write = ends.door("evaluate"), ends.door("write")
+    if write:
         how = target.write
-        url = plan.node[ends.write].url + fill_path(how.path, org="default", key="my-flag")
+        url = plan.node[write].url + fill_path(how.path, org="default", key="my-flag")
         lines.append(("write", _curl(how.method, url, how.headers, _FLAG)))
-    if ends.evaluate:
+    if evaluate:
         asked = target.evaluate
-        url = plan.node[ends.evaluate].url + fill_path(asked.path, key="my-flag")
+        url = plan.node[evaluate].url + fill_path(asked.path, key="my-flag")
         headers = fill_headers(asked.headers, org="default")
         body = fill(asked.body, context=_USER)
         lines.append(("evaluate", _curl(asked.method, url, headers, body)))
@@ -150,7 +151,7 @@ def _how_to(cluster: LeasedCluster, name: str) -> str:
             (f"as {group}", f"the same, with --interface {host}")
             for group, host in plan.client.items()
         ]
-    doors = {ends.evaluate, ends.write, ends.alerts}
+    doors = {evaluate, write, ends.alerts}
     nodes = list(plan.topology.nodes.values())
     inner = [node.name for node in nodes if not node.is_server and node.name not in doors]
     node = (inner or [each.name for each in nodes])[-1]

@@ -86,7 +86,7 @@ class Complete(Event, frozen=True, tag="complete"):
     """The end of a request. `outcome`: "ok", "fail" (certainly not done), "unknown" (may or may not be done).
 
     `error`: "", "TIMEOUT", "CONNECTION_REFUSED", "CONNECTION_RESET", "CONNECTION_CLOSED", "SERVICE_UNAVAILABLE" (503),
-    "HTTP_<status>", "INVALID" (an answer that can't be read).
+    "HTTP_<status>", "INVALID" (an answer that can't be read), "UNRESOLVED" (its name has no address).
     `node`, `value`, `variant`, `version`, `level`, `stale`, `emergency` are what an evaluation's answer said.
     For a write, `version` is the log position the platform acknowledged it at.
     """
@@ -175,6 +175,25 @@ class Alert(Event, frozen=True, tag="alert"):
     data: dict[str, object] = {}
 
 
+class Resolved(Event, frozen=True, tag="resolved"):
+    """A client learnt, or failed to learn, where a name leads; `asked` is when it began to ask.
+
+    `nodes`: of each address, "" for one that is no node which the name may lead to. `ttl` in ns from `t`. `server`: the
+    node that answered. `error`: "", "NXDOMAIN", "NODATA", "INVALID" (it leads out of the platform); where no server answered
+    "TIMEOUT", "REFUSED", or what the last one said. `stale`: then what was known goes on, though its TTL is over.
+    """
+
+    asked: int
+    probe: str
+    name: str
+    addresses: list[str] = []
+    nodes: list[str] = []
+    ttl: int = 0
+    server: str = ""
+    error: str = ""
+    stale: bool = False
+
+
 class FaultEvent(Event, frozen=True, tag="fault"):
     """A step in the life of a fault. `stage`: "inject" (about to), "injected", "verified" (`bit` and `seen` say),
     "heal" (about to), "healed", "heal-verified", "failed". `planned` is when the scenario wanted it.
@@ -218,6 +237,7 @@ AnyEvent = (
     | Wire
     | Status
     | Alert
+    | Resolved
     | FaultEvent
     | Note
     | Stall

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from harness.units import Seconds
+
 
 class Role(StrEnum):
     """How the runtime starts a node. PROGRAM roles are run by the topology's program; the others are real servers."""
@@ -23,6 +25,7 @@ class Role(StrEnum):
 # The roles of the platform's own program are whatever the topology names; only the servers are known to the engine.
 SERVER_PORTS = {"postgres": 5432, "redis": 6379, "bird": 8080}
 PROGRAM_PORT = 8080
+DNS_PORT = 5353
 # A router (BIRD): its links are no connections but routes, which their targets announce by BGP.
 ROUTER, ROUTE = "bird", "route"
 
@@ -68,12 +71,39 @@ class ClientGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoints:
-    """Which node answers what a suite may ask of a platform; None where the platform cannot do it."""
+class NamedEndpoint:
+    """A door that clients find by its name: they ask the nodes `dns`, most preferred first, and keep each answer for its TTL.
 
-    evaluate: str | None = None  # the node users reach, e.g. the anycast front
-    write: str | None = None
+    `candidates`: the nodes that the name may lead to, all on the same port; no client follows it elsewhere.
+    `timeout` in s for each server. Where none answers, what is known is used for `stale` s beyond its TTL (RFC 8767), and
+    servers are asked again after `recheck` s. `port` is that of the servers.
+    """
+
+    name: str
+    dns: tuple[str, ...]
+    candidates: tuple[str, ...]
+    port: int = DNS_PORT
+    timeout: Seconds = Seconds(0.3)
+    stale: Seconds = Seconds(60.0)
+    recheck: Seconds = Seconds(1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """What answers what a suite may ask of a platform: a node, or a name; None where the platform cannot do it."""
+
+    evaluate: str | NamedEndpoint | None = None  # the node users reach, e.g. the anycast front
+    write: str | NamedEndpoint | None = None
     alerts: str | None = None
+
+    @property
+    def named(self) -> tuple[NamedEndpoint, ...]:
+        return tuple(one for one in (self.evaluate, self.write) if isinstance(one, NamedEndpoint))
+
+    def door(self, use: str) -> str | None:
+        """The node that answers `use` ("evaluate", "write", "alerts") when all is well."""
+        found: str | NamedEndpoint | None = getattr(self, use)
+        return found.candidates[0] if isinstance(found, NamedEndpoint) else found
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import SpecError, SquallError
+from harness.placeholders import nodes_named
 from harness.topology import (
     ROUTE,
     ROUTER,
@@ -20,6 +21,7 @@ from harness.topology import (
     ClientGroup,
     Endpoints,
     Link,
+    NamedEndpoint,
     Node,
     Topology,
 )
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_HOST = re.compile(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 # Each node has an address of its own in one 127.x.y.0/24, beside those of links, taps and clients.
@@ -105,6 +108,7 @@ class _Checker:
                 f"'{spec.program}' is not the name of a Python module"
             )
         nodes = self._nodes()
+        self._check_addresses(nodes)
         return Topology(
             name=spec.name,
             program=spec.program,
@@ -246,11 +250,40 @@ class _Checker:
     def _endpoints(self, nodes: Mapping[str, Node]) -> Endpoints:
         endpoints = self._spec.endpoints
         for key in ("evaluate", "write", "alerts"):
-            name = getattr(endpoints, key)
-            if name is not None and name not in nodes:
+            found = getattr(endpoints, key)
+            if isinstance(found, NamedEndpoint):
+                self._named(found, nodes)
+            elif found is not None and found not in nodes:
                 where = self._marks.mark(endpoints, key)
-                raise where.error(f"endpoints: unknown node '{name}'{nearest(name, nodes)}")
+                raise where.error(f"endpoints: unknown node '{found}'{nearest(found, nodes)}")
         return endpoints
+
+    def _named(self, endpoint: NamedEndpoint, nodes: Mapping[str, Node]) -> None:
+        """A name that is no node's, servers and candidates that are nodes, and one port for all candidates."""
+        if endpoint.name in nodes or not _HOST.fullmatch(endpoint.name):
+            raise self._marks.mark(endpoint, "name").error(
+                f"endpoints: '{endpoint.name}' is no name such as api.flags.example.com"
+            )
+        for key in ("dns", "candidates"):
+            where, names = self._marks.mark(endpoint, key), getattr(endpoint, key)
+            if not names:
+                raise where.error(f"endpoints: {endpoint.name} needs at least one node in '{key}'")
+            for name in names:
+                if name not in nodes:
+                    raise where.error(f"endpoints: unknown node '{name}'{nearest(name, nodes)}")
+        if len({nodes[name].port for name in endpoint.candidates}) > 1:
+            raise self._marks.mark(endpoint, "candidates").error(
+                f"endpoints: the candidates of {endpoint.name} listen on different ports"
+            )
+
+    def _check_addresses(self, nodes: Mapping[str, Node]) -> None:
+        """Settings may hold the address of a node that is there, and of no other."""
+        for node in nodes.values():
+            for name in nodes_named(node.settings):
+                if name not in nodes:
+                    raise self._mark("nodes", node.name).error(
+                        f"{node.name}: address_of: unknown node '{name}'{nearest(name, nodes)}"
+                    )
 
 
 def override(topology: Topology, changes: Iterable[str]) -> Topology:

@@ -18,12 +18,16 @@ class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The far end of a link: `to` is the node meant; `host` and `port` are where to dial."""
+    """The far end of a link: `to` is the node meant; `host` and `port` are where to dial.
+
+    `address` is where the node itself is, by which names (DNS) lead to it.
+    """
 
     to: str
     role: str
     host: str
     port: int
+    address: str = ""
 
     @property
     def url(self) -> str:

@@ -24,6 +24,7 @@ from reference_impl.api.role import Api
 from reference_impl.balancer.role import Balancer
 from reference_impl.config import ConfigError, NodeConfig, load
 from reference_impl.database.role import Database
+from reference_impl.dns.role import Dns
 from reference_impl.failover.role import Failover
 from reference_impl.hub.role import Hub
 from reference_impl.pop.role import Pop
@@ -40,6 +41,7 @@ ROLES: Mapping[str, RoleFactory] = {
     "api": Api,
     "balancer": Balancer,
     "database": Database,
+    "dns": Dns,
     "failover": Failover,
     "hub": Hub,
     "pop": Pop,

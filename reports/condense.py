@@ -24,6 +24,7 @@ from harness.history import (
     Note,
     Probe,
     ProbeEnd,
+    Resolved,
     Status,
     Stream,
     Wire,
@@ -123,6 +124,7 @@ class _Condenser:
         self.faults: dict[int, FaultBand] = {}
         self.wires: dict[str, WireLane] = {}
         self.probes: dict[str, ProbeRow] = {}
+        self.leads: dict[tuple[str, str], str] = {}  # where a probe's name led last
         self.acknowledged = -1  # the newest log position a write was acknowledged at
         self.takes: dict[type[Event], Callable[..., None]] = {
             Invoke: self.requests.invoke,
@@ -131,6 +133,7 @@ class _Condenser:
             Wire: self.wire,
             Status: self.nodes.status,
             Alert: self.alert,
+            Resolved: self.resolved,
             FaultEvent: self.fault,
             Note: self.note,
             Probe: self.probe,
@@ -173,6 +176,14 @@ class _Condenser:
 
     def alert(self, event: Alert) -> None:
         self._mark(self.timeline.alerts, Mark(event.t, event.name, event.sender))
+
+    def resolved(self, event: Resolved) -> None:
+        """Only where it changes: clients ask again and again."""
+        leads = ", ".join(node or "?" for node in event.nodes) or event.error or "nowhere"
+        if self.leads.get((event.probe, event.name), leads) != leads:
+            text = f"{event.name} leads to {leads}"
+            self._mark(self.timeline.notes, Mark(event.t, text, event.probe))
+        self.leads[event.probe, event.name] = leads
 
     def note(self, event: Note) -> None:
         self._mark(self.timeline.notes, Mark(event.t, event.text, event.source))

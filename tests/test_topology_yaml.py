@@ -2,9 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.errors import SpecError, SquallError
+from harness.history import Header
+from harness.scenario.observe import describe_nodes, recorded_topology
+from harness.topology import NamedEndpoint
 from harness.topology_yaml import load_topology, merge, override, topology_of
 from harness.yamlspec import loads
 
@@ -174,11 +178,61 @@ def test_merge_is_deep_and_copies():
     assert under == {"a": {"b": [1]}, "c": 1}
 
 
+NAMED = "{name: api.example.com, dns: [pop], candidates: [api-1, api-2], stale: 5s}"
+
+
+def named(text=NAMED):
+    return SMALL.replace("write: api-1}", f"write: {text}}}")
+
+
+def test_an_endpoint_may_be_a_name():
+    endpoints = make(named()).endpoints
+    assert endpoints.write == NamedEndpoint(
+        "api.example.com", ("pop",), ("api-1", "api-2"), stale=5.0
+    )
+    assert endpoints.named == (endpoints.write,)
+    assert (endpoints.door("write"), endpoints.door("evaluate")) == ("api-1", "pop")
+    assert endpoints.door("alerts") is None
+
+
+def test_a_named_endpoint_comes_back_from_a_history():
+    topology = make(named())
+    header = Header(
+        t=0, schema=1, origin=0, wall=0, scenario="s", run="r", topology=describe_nodes(topology)
+    )
+    read = msgspec.json.decode(msgspec.json.encode(header), type=Header)
+    assert recorded_topology(read).endpoints == topology.endpoints
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("[pop]", "[pup]", "t.yaml:17: endpoints: unknown node 'pup'; did you mean"),
+        ("[api-1, api-2]", "[api-3]", "t.yaml:17: endpoints: unknown node 'api-3'"),
+        ("[api-1, api-2]", "[]", "t.yaml:17: endpoints: api.example.com needs at least one node"),
+        ("[api-1, api-2]", "[api-1, db]", "listen on different ports"),
+        ("api.example.com", "api", "t.yaml:17: endpoints: 'api' is no name such as"),
+        ("api.example.com", "Api_1.example.com", "is no name such as"),
+    ],
+)
+def test_what_a_named_endpoint_may_not_be(old, new, expected):
+    with pytest.raises(SpecError) as caught:
+        make(named(NAMED.replace(old, new)))
+    assert expected in str(caught.value)
+
+
+def test_settings_may_hold_the_address_of_a_node_that_is_there():
+    assert make(SMALL.replace("{jitter: 0.1}", "{to: [{address_of: pop}]}"))
+    assert "t.yaml:7: api-1: address_of: unknown node 'pup'; did you mean" in complaint(
+        "{jitter: 0.1}", "{to: [{address_of: pup}]}"
+    )
+
+
 @pytest.mark.parametrize("path", sorted(SUITES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_topologies_of_the_suites_are_right(path):
     topology = load_topology(path)
     assert topology.name == path.stem
-    assert topology.endpoints.evaluate == "anycast"
+    assert topology.endpoints.evaluate == "anycast" or topology.endpoints.named
     assert {node.region for node in topology.nodes.values()} == set(topology.regions)
 
 

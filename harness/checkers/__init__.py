@@ -11,11 +11,13 @@ from harness.checkers.breaker import Breaker
 from harness.checkers.durability import Durability
 from harness.checkers.exclusive import Exclusive
 from harness.checkers.levels import Levels
+from harness.checkers.names import Names
 from harness.checkers.propagation import Propagation
 from harness.checkers.reconnect_spread import ReconnectSpread
 from harness.checkers.reconvergence import Reconvergence
 from harness.checkers.recovery import Recovery
 from harness.checkers.retries import Retries
+from harness.checkers.route import Route
 from harness.checkers.staleness import Staleness
 from harness.checkers.status_field import StatusField
 from harness.checkers.stream import StreamOrder
@@ -31,11 +33,13 @@ CHECKERS: dict[str, type[Checker]] = {
         Durability,
         Exclusive,
         Levels,
+        Names,
         Propagation,
         ReconnectSpread,
         Reconvergence,
         Recovery,
         Retries,
+        Route,
         Staleness,
         StatusField,
         StreamOrder,

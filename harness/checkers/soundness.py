@@ -180,3 +180,9 @@ def stalled(history: History, window: Window) -> int:
         overlap = min(stall.t, window.end) - max(stall.t - stall.lasted, window.start)
         total += max(0, overlap)
     return total
+
+
+def longest_stall(history: History, window: Window) -> int:
+    """The longest that it did so at a stretch, ns; also of a stretch that only ends, or begins, in the window."""
+    lasted = (s.lasted for s in history.of(Stall) if window.start < s.t < window.end + s.lasted)
+    return max(lasted, default=0)

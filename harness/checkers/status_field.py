@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness.checkers.base import Checker, Result, clock, fault_text, faults_named, onset_evidence
+from harness.checkers.base import (
+    Checker,
+    Result,
+    clock,
+    fault_text,
+    faults_named,
+    onset_evidence,
+    windows,
+)
 from harness.checkers.soundness import fault_doubts, run_doubts
 from harness.checkers.writes import same_value
 from harness.history import Status
@@ -25,7 +33,8 @@ class StatusField(Checker):
 
     Met when it equals `equals` (or one of `one_of`), or is a number of at least `at_least`. Judged is the time from
     the fault's onset or heal to the first status that meets it, asked for after that. With `stays`, all later ones
-    until the fault's heal (or the end) must meet it too.
+    until the fault's heal (or the end) must meet it too. With `phase` its start and end are those that count, and the
+    field must not have met it before.
     """
 
     node: str
@@ -35,12 +44,19 @@ class StatusField(Checker):
     one_of: tuple[Any, ...] = ()
     at_least: float | None = None
     fault: str = ""
+    phase: str = ""
     since: Literal["onset", "heal"] = "onset"
     stays: bool = False
 
     name: ClassVar[str] = "status_field"
 
+    def __post_init__(self) -> None:
+        if self.fault and self.phase:
+            raise ValueError("give a fault or a phase, not both")
+
     def __call__(self, history: History) -> list[Finding]:
+        if self.phase:
+            return [result.finding(self) for result in self._phases(history)]
         runs = faults_named(history, self.fault)
         if not runs:
             doubt = f"the history has no fault {self.fault}".rstrip()
@@ -49,18 +65,36 @@ class StatusField(Checker):
 
     def _fault(self, history: History, run: FaultRun) -> Result:
         start = run.onset if self.since == "onset" else run.heal
-        result = Result(
-            subject=f"{self.node} after {fault_text(run)}",
-            claim=f"{self.field} is {self._wanted()} within {self.within:g} s",
-            bound=float(self.within),
-            unit="s",
-            evidence=onset_evidence(run),
-            doubts=run_doubts(history),
-        )
+        result = self._result(history, f"after {fault_text(run)}")
+        result.evidence += onset_evidence(run)
         if start is None:
             result.doubts.append(f"the fault {fault_text(run)} was never healed")
             return result
         end = run.heal if self.since == "onset" and run.heal is not None else history.last
+        self._judge(history, result, start, end)
+        return result
+
+    def _phases(self, history: History) -> list[Result]:
+        spans = windows(history, self.phase)
+        results = [self._result(history, f"in {span.name}") for span in spans]
+        for result, span in zip(results, spans, strict=True):
+            before = [s for s in history.of(Status) if s.node == self.node and s.t < span.start]
+            if not before or self._meets(before[-1]):
+                result.doubts.append(f"{self.field} was not known to be anything else before")
+            self._judge(history, result, span.start, span.end)
+        doubt = f"the history has no phase {self.phase}"
+        return results or [Result(subject=self.node, doubts=[doubt])]
+
+    def _result(self, history: History, when: str) -> Result:
+        return Result(
+            subject=f"{self.node} {when}",
+            claim=f"{self.field} is {self._wanted()} within {self.within:g} s",
+            bound=float(self.within),
+            unit="s",
+            doubts=run_doubts(history),
+        )
+
+    def _judge(self, history: History, result: Result, start: int, end: int) -> None:
         result.doubts += fault_doubts(history, end)
         statuses = [s for s in history.of(Status) if s.node == self.node]
         inside = [s for s in statuses if start <= s.t < end]
@@ -68,9 +102,8 @@ class StatusField(Checker):
         result.figures = {"statuses": float(len(inside))}
         if not inside:
             result.doubts.append(f"{self.node} was not asked for its status")
-            return result
+            return
         self._measure(result, [*before[-1:], *inside], start, end)
-        return result
 
     def _measure(self, result: Result, statuses: list[Status], start: int, end: int) -> None:
         met: int | None = None

@@ -18,6 +18,7 @@ from harness.probes.http import (
     INVALID,
     SERVICE_UNAVAILABLE,
     TIMEOUT,
+    UNRESOLVED,
     HttpFailure,
     Response,
 )
@@ -28,6 +29,7 @@ from harness.units import Seconds, now_ns, to_ns
 
 if TYPE_CHECKING:
     from harness.probes.http import Client
+    from harness.probes.named import NamedClient
     from harness.probes.schedule import Firing
     from harness.probes.site import Site
 
@@ -39,6 +41,7 @@ RETRYABLE = frozenset(
         CONNECTION_RESET,
         CONNECTION_CLOSED,
         SERVICE_UNAVAILABLE,
+        UNRESOLVED,
         "HTTP_502",
         "HTTP_504",
     }
@@ -92,7 +95,7 @@ class EvaluateProbe:
         site.target.require("evaluate")
         node = self.node or site.endpoint("evaluate")
         longest = self.timeout * (1 + self.retries)
-        async with site.client(node, self.group) as client:
+        async with site.entrance(node, self.group, probe=self.name) as client:
             evaluating = _Evaluating(self, site, client)
             start = ProbeStart(
                 t=site.now(),
@@ -181,7 +184,7 @@ def _text(value: object) -> str:
 class _Evaluating:
     """One run of an EvaluateProbe."""
 
-    def __init__(self, probe: EvaluateProbe, site: Site, client: Client) -> None:
+    def __init__(self, probe: EvaluateProbe, site: Site, client: Client | NamedClient) -> None:
         self._probe = probe
         self._site = site
         self._client = client

@@ -28,6 +28,7 @@ CONNECTION_RESET = "CONNECTION_RESET"
 CONNECTION_CLOSED = "CONNECTION_CLOSED"
 SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
 INVALID = "INVALID"
+UNRESOLVED = "UNRESOLVED"  # a name without an address (harness/probes/named.py)
 
 # Lets the kernel choose the source port at connect, by destination: a bound socket would use up ports four times over.
 _IP_BIND_ADDRESS_NO_PORT = 24
@@ -318,14 +319,15 @@ class Client:
     the caller to try again. Use as an async context manager, or `close` it.
     """
 
-    def __init__(self, host: str, port: int, *, source: str = "") -> None:
+    def __init__(self, host: str, port: int, *, source: str = "", name: str = "") -> None:
+        """`name`: by which the host was found, for the header of that name."""
         self.host = host
         self.port = port
         self.source = source
         self.loop = asyncio.get_running_loop()
         self._idle: list[_Connection] = []
         self._all: set[_Connection] = set()
-        self._host_line = f" HTTP/1.1\r\nHost: {host}:{port}\r\n"
+        self._host_line = f" HTTP/1.1\r\nHost: {name or host}:{port}\r\n"
 
     def __repr__(self) -> str:
         source = f" from {self.source}" if self.source else ""
@@ -386,6 +388,11 @@ class Client:
             connection.abort()
             raise
         return Stream(connection)
+
+    def drop_idle(self) -> None:
+        """Close the connections that nobody uses now."""
+        while (connection := self._take()) is not None:
+            connection.abort()
 
     async def close(self) -> None:
         """Drop all connections, also those in use, and wait until they are gone."""

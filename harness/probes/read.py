@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from harness.probes.http import Client
+    from harness.probes.named import NamedClient
     from harness.probes.site import Site
 
 READ_BACK = "read-back"
@@ -87,7 +88,7 @@ async def read_keys(
     site.target.require("read")
     node = node or site.endpoint("write")
     site.record(ProbeStart(t=site.now(), name=name, kind="read", target=node))
-    async with site.client(node) as client:
+    async with site.entrance(node, probe=name) as client:
         reading = _Reading(site, client, name, now_ns() + to_ns(within))
         await all_of(reading.read(org, key) for org, key in keys)
     site.record(ProbeEnd(t=site.now(), name=name, sent=len(keys)))
@@ -96,7 +97,7 @@ async def read_keys(
 class _Reading:
     """One reading of many keys, with one deadline (ns, monotonic)."""
 
-    def __init__(self, site: Site, client: Client, name: str, deadline: int) -> None:
+    def __init__(self, site: Site, client: Client | NamedClient, name: str, deadline: int) -> None:
         self._site = site
         self._client = client
         self._name = name

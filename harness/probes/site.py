@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from harness.errors import SquallError
 from harness.history import Event
 from harness.probes.http import Client
+from harness.probes.named import Asker, NamedClient
 from harness.probes.read import read_keys, written_keys
 from harness.probes.status import ask_status
 from harness.probes.write import write_flags
-from harness.runtime.base import Plan
+from harness.runtime.base import Address, Plan
 from harness.target import Target
 from harness.units import now_ns
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from harness.history import Status
-    from harness.runtime.base import Address
+    from harness.topology import NamedEndpoint
 
 
 class Probe(Protocol):
@@ -59,11 +60,11 @@ class Site:
             raise SquallError(f"no node '{name}' in the topology (nodes: {known})") from None
 
     def endpoint(self, use: str) -> str:
-        """The node that answers `use` ("evaluate", "write", "alerts"); SquallError where the platform has none."""
-        name: str | None = getattr(self.plan.topology.endpoints, use)
-        if name is None:
+        """The node, or the name, that answers `use` ("evaluate", "write", "alerts"); SquallError where the platform has none."""
+        found: str | NamedEndpoint | None = getattr(self.plan.topology.endpoints, use)
+        if found is None:
             raise SquallError(f"topology {self.plan.topology.name} names no endpoint '{use}'")
-        return name
+        return found if isinstance(found, str) else found.name
 
     def source(self, group: str) -> str:
         """The source address of a client group; "" for no group."""
@@ -79,6 +80,25 @@ class Site:
         """A new HTTP client to a node, from a client group's address. To be closed by the caller."""
         address = self.node(node)
         return Client(address.host, address.port, source=self.source(group))
+
+    def entrance(self, door: str, group: str = "", *, probe: str) -> Client | NamedClient:
+        """A new HTTP client to a node or an endpoint's name. How it finds what the name leads to is recorded as `probe`'s."""
+        for named in self.plan.topology.endpoints.named:
+            if named.name == door:
+                return NamedClient(self._asker(named, group, probe))
+        return self.client(door, group)
+
+    def _asker(self, named: NamedEndpoint, group: str, probe: str) -> Asker:
+        return Asker(
+            probe=probe,
+            endpoint=named,
+            servers={name: Address(self.node(name).host, named.port) for name in named.dns},
+            candidates={self.node(name).host: name for name in named.candidates},
+            port=self.node(named.candidates[0]).port,
+            source=self.source(group),
+            record=self.record,
+            origin_ns=self.origin_ns,
+        )
 
     async def write_flags(
         self, flags: dict[str, Any], *, org: str = "default", within: float = 10.0

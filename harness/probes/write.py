@@ -19,6 +19,7 @@ from harness.units import NS, Seconds, now_ns, to_ns
 
 if TYPE_CHECKING:
     from harness.probes.http import Client
+    from harness.probes.named import NamedClient
     from harness.probes.schedule import Firing
     from harness.probes.site import Site
 
@@ -59,7 +60,7 @@ class WriteProbe:
         site.target.require("write")
         node = self.node or site.endpoint("write")
         interval = interval_of(self.rate)
-        async with site.client(node, self.group) as client:
+        async with site.entrance(node, self.group, probe=self.name) as client:
             writing = _Writing(self, site, client)
             start = ProbeStart(
                 t=site.now(),
@@ -84,7 +85,7 @@ class WriteProbe:
 class _Writing:
     """One run of a WriteProbe."""
 
-    def __init__(self, probe: WriteProbe, site: Site, client: Client) -> None:
+    def __init__(self, probe: WriteProbe, site: Site, client: Client | NamedClient) -> None:
         self._probe = probe
         self._site = site
         self._client = client
@@ -221,7 +222,7 @@ async def write_flags(
     site.target.require("write")
     deadline = now_ns() + to_ns(within)
     gate = asyncio.Semaphore(_AT_ONCE)
-    async with site.client(site.endpoint("write")) as client:
+    async with site.entrance(site.endpoint("write"), probe="seed") as client:
         seed = _Seed(site, client, deadline, gate)
         positions = await all_of(
             seed.write(*split_key(key, org), flag_definition(value)) for key, value in flags.items()
@@ -242,7 +243,13 @@ def split_key(key: str, org: str) -> tuple[str, str]:
 class _Seed:
     """Writes flags until they are acknowledged."""
 
-    def __init__(self, site: Site, client: Client, deadline: int, gate: asyncio.Semaphore) -> None:
+    def __init__(
+        self,
+        site: Site,
+        client: Client | NamedClient,
+        deadline: int,
+        gate: asyncio.Semaphore,
+    ) -> None:
         self._write: Write = site.target.write
         self._client = client
         self._deadline = deadline

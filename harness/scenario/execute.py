@@ -27,9 +27,11 @@ from harness.network.wiretap import Wiretap
 from harness.probes import AnyProbe, Site
 from harness.runtime.base import Cluster, Plan, Runtime
 from harness.runtime.session import Session, open_runtime
+from harness.scenario.call import call
 from harness.scenario.environment import describe
 from harness.scenario.metronome import Metronome
 from harness.scenario.model import (
+    Call,
     Heal,
     Inject,
     Phase,
@@ -308,6 +310,8 @@ class _Run:
                 await self.site.read_back(self._written(of), within=float(within))
             case Write(flags):
                 await self.site.write_flags(flags, within=10.0)
+            case Call():
+                await call(self.site, step)
 
     async def _wait(self, duration: float) -> None:
         """Let time pass, but not past a probe that broke."""

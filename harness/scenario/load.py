@@ -13,10 +13,12 @@ from harness.checkers import CHECKERS
 from harness.errors import SquallError
 from harness.faults_registry import load_faults
 from harness.history_io import read_header
+from harness.placeholders import nodes_named
 from harness.probes import PROBES, AnyProbe
 from harness.requirements import load_requirements
 from harness.scenario.model import (
     STEPS,
+    Call,
     Check,
     Heal,
     Inject,
@@ -240,11 +242,17 @@ class _Reader:
         for item in (*scenario.probes, *scenario.checks):
             self._check_references(item, words)
         for step in scenario.steps:
-            if not isinstance(step, Inject | Heal):
-                self._check_references(step, words)
+            self._check_step(step, words)
         for check in scenario.checks:
             if check.requirement not in known:
                 self._must_know("requirement", check.requirement, known, check)
+
+    def _check_step(self, step: Step, words: _Words) -> None:
+        if not isinstance(step, Inject | Heal):
+            self._check_references(step, words)
+        if isinstance(step, Call):
+            for name in nodes_named(step.body):
+                self._must_know("node", name, words.known["node"], step, "body")
 
     def _check_references(self, item: Any, words: _Words) -> None:
         """A field named for what it refers to must refer to something that is there."""
@@ -285,6 +293,8 @@ class _Words:
         "node": "node",
         "nodes": "node",
         "sources": "node",
+        "to": "node",
+        "answered_by": "node",
         "link": "link",
         "links": "link",
         "group": "client group",

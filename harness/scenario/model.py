@@ -128,6 +128,21 @@ class Write:
     flags: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Make one HTTP request to a node, as an operator would; without a success the run ends.
+
+    `body` is sent as JSON; `{address_of: NODE}` in it is that node's address.
+    """
+
+    node: str
+    path: str
+    method: str = "POST"
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+    within: Seconds = Seconds(5.0)
+
+
 Step = (
     Phase
     | Wait
@@ -140,6 +155,7 @@ Step = (
     | Stop
     | ReadBack
     | Write
+    | Call
 )
 
 STEPS: dict[str, type] = {
@@ -152,6 +168,7 @@ STEPS: dict[str, type] = {
     "stop": Stop,
     "read_back": ReadBack,
     "write": Write,
+    "call": Call,
 }
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
+
 from harness.history import Header, Status
 from harness.probes import Site
 from harness.topology import ClientGroup, Endpoints, Link, Node, Topology
@@ -52,7 +54,7 @@ def recorded_topology(header: Header) -> Topology:
         nodes=nodes,
         links=links,
         clients={name: ClientGroup(name, region) for name, region in data["clients"].items()},
-        endpoints=Endpoints(**data["endpoints"]),
+        endpoints=msgspec.convert(data["endpoints"], Endpoints),
     )
 
 

@@ -121,7 +121,8 @@ class Api:
         if found is None:
             return error_response(404, f"organisation {org!r} has no flag {key!r}")
         state, version = found
-        return json_response({"flag": state.flag, "version": version, "seq": state.seq})
+        answer = {"flag": state.flag, "version": version, "seq": state.seq}
+        return json_response({**answer, "node": self.config.name})
 
     async def _list(self, request: web.Request) -> web.Response:
         org, _ = _names(request)

@@ -9,10 +9,16 @@ from urllib.parse import quote
 
 import msgspec
 
+from reference_impl.dns.resolver import leading_to
 from reference_impl.pop.negative import NegativeCache
 from reference_impl.propagation.types import FlagState
 from reference_impl.resilience.breaker import State
-from reference_impl.resilience.errors import CONNECTION_REFUSED, INVALID, CallError
+from reference_impl.resilience.errors import (
+    CONNECTION_REFUSED,
+    INVALID,
+    UNREACHABLE,
+    CallError,
+)
 from reference_impl.resilience.retry import RetrySettings, retry
 
 if TYPE_CHECKING:
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reference_impl.config import Upstream
+    from reference_impl.dns.resolver import Resolver
     from reference_impl.resilience.breaker import Breaker
     from reference_impl.resilience.http import Answer, HttpClient
 
@@ -86,8 +93,12 @@ class HttpOrigin:
             raise CallError(INVALID, f"{path}: {error}") from None
         return FlagState(found.seq, found.flag)
 
+    async def where(self) -> tuple[Upstream, ...]:
+        """The upstreams to ask now: at least one, most preferred first. Raises `CallError`."""
+        return self.upstreams
+
     async def _get(self, path: str, attempt: int = 1) -> Answer:
-        *others, last = self.upstreams
+        *others, last = await self.where()
         for upstream in others:
             try:
                 return await self._http.request("GET", upstream.url + path, attempt=attempt)
@@ -95,6 +106,29 @@ class HttpOrigin:
                 if error.kind != CONNECTION_REFUSED:
                     raise
         return await self._http.request("GET", last.url + path, attempt=attempt)
+
+
+class NamedOrigin(HttpOrigin):
+    """An `HttpOrigin` wherever its name leads, of the nodes that there are links to."""
+
+    def __init__(
+        self, http: HttpClient, upstreams: Sequence[Upstream], name: str, resolver: Resolver
+    ) -> None:
+        super().__init__(http, upstreams)
+        self.at: str | None = None  # the node that the name led to last
+        self._name = name
+        self._resolver = resolver
+
+    def __repr__(self) -> str:
+        return f"<NamedOrigin {self._name} at {self.at}>"
+
+    async def where(self) -> tuple[Upstream, ...]:
+        """See `HttpOrigin.where`."""
+        found = leading_to(self.upstreams, await self._resolver.resolve(self._name))
+        if not found:
+            raise CallError(UNREACHABLE, f"no link to where {self._name} leads")
+        self.at = found[0].to
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reference_impl.alerts.sender import AlertSender
+from reference_impl.dns.resolver import Resolver, ResolverSettings
 from reference_impl.kv.redis import RedisKV
 from reference_impl.pop.degradation import Degradation, DegradationSettings
 from reference_impl.pop.flag_value import Defaults, Fallback
@@ -28,6 +29,7 @@ from reference_impl.pop.origin import (
     Absent,
     HttpOrigin,
     LookupSettings,
+    NamedOrigin,
     Origin,
     ReadThrough,
     Unavailable,
@@ -68,6 +70,8 @@ class PopSettings(DegradationSettings, frozen=True, kw_only=True, forbid_unknown
 
     `defaults`: the values packaged with the node, by flag key; in EMERGENCY only the booleans among them count.
     `breaker`, `retry`, `lookup`: of flags that are asked for at the origin; `retry` is that of polls too.
+    `origin_name`: by which the origin is found among the "origin" links; "": the links' order. `resolver`: how, over the
+    "dns" links.
     `upstream_grace`: after so many s without the stream it ends its own streams, so that subscribers know.
     """
 
@@ -75,6 +79,8 @@ class PopSettings(DegradationSettings, frozen=True, kw_only=True, forbid_unknown
     breaker: BreakerSettings = BreakerSettings()
     retry: RetrySettings = RetrySettings()
     lookup: LookupSettings = LookupSettings()
+    origin_name: str = ""
+    resolver: ResolverSettings = ResolverSettings()
     upstream_grace: Positive = 3.0
 
 
@@ -104,6 +110,7 @@ class Pop:
         self.fanout = FanOut(self.store, settings)
         self.alerts = AlertSender(config.name, config.upstreams("alerts"), self._http, env)
         self.kv = kv or self._redis()
+        self.resolver = Resolver(config.upstreams("dns"), settings.resolver, env.random)
         self.origin = origin or self._http_origin()
         self.lookups = self._read_through()
         self.degradation = self.make_degradation()
@@ -152,7 +159,11 @@ class Pop:
 
     def _http_origin(self) -> Origin | None:
         upstreams = self.config.upstreams("origin")
-        return HttpOrigin(self._origin_http, upstreams) if upstreams else None
+        if not upstreams:
+            return None
+        if name := self.settings.origin_name:
+            return NamedOrigin(self._origin_http, upstreams, name, self.resolver)
+        return HttpOrigin(self._origin_http, upstreams)
 
     def _read_through(self) -> ReadThrough | None:
         if self.origin is None:
@@ -197,6 +208,7 @@ class Pop:
             await self.lookups.close()
         await self.server.close(STOP_WITHIN)
         await self._http.close()
+        await self.resolver.close()
         await self._origin_http.close()
         if self.kv is not None:
             await self.kv.close()
@@ -340,6 +352,7 @@ class Pop:
             stream=stream,
             kv=CheckStatus.of(self.degradation.kv),
             origin=CheckStatus.of(self.degradation.origin),
+            origin_at=self.origin.at if isinstance(self.origin, NamedOrigin) else None,
             breakers={breaker.name: BreakerStatus.of(breaker) for breaker in breakers},
             counters=self._counters(),
         )

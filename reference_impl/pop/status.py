@@ -97,6 +97,8 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PopStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """`origin_at`: the node that the origin's name led to last; None where it has no name."""
+
     node: str
     role: str
     boot: str
@@ -107,5 +109,6 @@ class PopStatus(msgspec.Struct, frozen=True, kw_only=True):
     stream: StreamStatus
     kv: CheckStatus
     origin: CheckStatus
+    origin_at: str | None
     breakers: dict[str, BreakerStatus]
     counters: Counters

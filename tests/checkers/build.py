@@ -11,6 +11,7 @@ from harness.history import (
     Phase,
     Probe,
     ProbeEnd,
+    Resolved,
     Stall,
     Status,
     Stream,
@@ -172,6 +173,24 @@ class Builder:
 
     def alert(self, t, name, sender="", **data):
         return self.add(Alert(t=ns(t), name=name, sender=sender, data=data))
+
+    def resolved(
+        self, t, *nodes, probe="users", ttl=1.0, took=0.002, name="api.example.com", **more
+    ):
+        """A client learns at `t` that the name leads to these nodes."""
+        return self.add(
+            Resolved(
+                t=ns(t),
+                asked=ns(t - took),
+                probe=probe,
+                name=name,
+                addresses=[f"127.0.0.{n}" for n, _ in enumerate(nodes)],
+                nodes=list(nodes),
+                ttl=ns(ttl),
+                server="dns-1",
+                **more,
+            )
+        )
 
     def history(self, end, *, error="", cut=False, skipped=None, ends=True, miscount=0):
         """With ProbeEnds that agree with what was sent, and an End."""

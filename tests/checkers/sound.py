@@ -215,6 +215,27 @@ def alert():
     ), b
 
 
+def names():
+    b = Builder().fault(3.0, 8.0).probe("users", interval=0.01, budget=0.05)
+    steady(b, "users", 0, 10, 0.01)
+    for n in range(10):
+        b.resolved(n + 0.5, "lb-us" if n < 4 or n > 8 else "lb-eu")
+    return CHECKERS["names"](
+        requirement="M2", domain="api.example.com", to=("lb-eu",), within=2.0
+    ), b
+
+
+def route():
+    b = Builder().phase(0, "x").fault(3.0, 6.0).probe("users", interval=0.01, budget=0.05)
+    steady(b, "users", 0, 10, 0.01, node="api-us")
+    for n in range(10):
+        b.resolved(n + 0.5, "lb-us")
+    checker = CHECKERS["route"](
+        requirement="M3", probe="users", phase="x", to=("lb-us",), answered_by=("api-us",)
+    )
+    return checker, b
+
+
 def status_field():
     b = Builder().fault(3.0, 8.0)
     for n in range(100):
@@ -263,8 +284,8 @@ def absent():
 SOUND = {
     f.__name__: f
     for f in (
-        absent, alert, answers, availability, breaker, durability, exclusive, levels, propagation, reconnect_spread, reconvergence,
-        recovery, retries, staleness, status_field, stream,
+        absent, alert, answers, availability, breaker, durability, exclusive, levels, names, propagation, reconnect_spread,
+        reconvergence, recovery, retries, route, staleness, status_field, stream,
     )
 }  # fmt: skip
 END = {"breaker": 12.0}

@@ -266,6 +266,28 @@ def test_status_field():
     assert status([1, 1, 3, 1, 1, 1, 1, 1, 1], stays=True).verdict is FAIL
 
 
+def test_status_field_in_a_phase():
+    def judged(values, **more):
+        b = Builder().phase(0, "before").phase(2.0, "moved").phase(8.0, "after")
+        for n, value in enumerate(values):
+            b.status(n * 0.5, upstream=value)
+        check = StatusField(requirement="M3", node="pop-a", field="upstream", equals="eu", within=2)
+        (finding,) = replace(check, phase="moved", **more)(b.history(10))
+        return finding
+
+    moved = judged(["us"] * 6 + ["eu"] * 14)
+    assert (moved.verdict, moved.value, moved.error) == (PASS, 1.0, 0.5)
+    assert judged(["us"] * 10 + ["eu"] * 10).verdict is FAIL
+    assert judged(["us"] * 20).verdict is FAIL
+    assert judged(["eu"] * 20).verdict is UNKNOWN  # it was so before
+    assert judged(["us"] * 6 + ["eu"] * 4 + ["us"] * 10).verdict is PASS
+    assert judged(["us"] * 6 + ["eu"] * 4 + ["us"] * 10, stays=True).verdict is FAIL
+    assert judged(["us"] * 6 + ["eu"] * 10 + ["us"] * 4, stays=True).verdict is PASS
+    assert judged(["us"] * 4).verdict is UNKNOWN
+    with pytest.raises(ValueError, match="not both"):
+        judged(["us"], fault="crash")
+
+
 # -- answers -------------------------------------------------------------------------------------------------------
 
 

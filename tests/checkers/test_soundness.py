@@ -25,8 +25,8 @@ from harness.history_io import History, Window
 from harness.verdict import Verdict
 
 # The probes whose requests each checker rests on, and for which the time of sending matters.
-TIMED = {"availability", "recovery", "reconvergence", "staleness", "propagation"}
-SENDING = TIMED | {"durability", "levels", "breaker", "answers"}
+TIMED = {"names", "availability", "recovery", "reconvergence", "staleness", "propagation"}
+SENDING = TIMED | {"route", "durability", "levels", "breaker", "answers"}
 # A write that was never answered is a case of its own for these; the others need every answer.
 NEED_ANSWERS = SENDING - {"durability"}
 
@@ -120,7 +120,10 @@ def test_a_fault_not_shown(name, how):
 
 @pytest.mark.parametrize(
     "name",
-    sorted(set(SOUND) - {"recovery", "reconvergence", "reconnect_spread", "alert", "status_field"}),
+    sorted(
+        set(SOUND)
+        - {"recovery", "reconvergence", "reconnect_spread", "alert", "status_field", "names"}
+    ),
 )
 def test_a_heal_not_shown_where_the_check_looks_past_it(name):
     history = changed(sound(name), FaultEvent, bit=lambda e: e.bit and e.stage != "heal-verified")

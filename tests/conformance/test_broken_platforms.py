@@ -23,6 +23,10 @@ CASES = [
     Case("no-failover", "S2", "s2-hub-failure", ("pop.failover=false",), "recovery"),
     Case("stampede", "S2", "s2-hub-failure", ("pop.reconnect_spread=0",), "reconnect_spread"),
     Case("nobody-alerted", "S2", "s2-hub-failure", ("program=tests.broken.mute_alerts",), "alert"),
+    Case("one-view", "M3", "m3-load-distribution", ("program=tests.broken.one_view",), "route"),
+    Case(
+        "never-falls-back", "M3", "m3-load-distribution", ("dns.health.failures=1000000",), "names"
+    ),
     Case("drops-deltas", "S1", "s1-fan-out", ("program=tests.broken.drops_deltas",), "stream"),
     Case(
         "acknowledges-early", "D1", "d1-api-loss", ("program=tests.broken.early_ack",), "durability"

@@ -230,7 +230,7 @@ async def test_the_api_reads_what_it_wrote(it):
     assert (await it.get(it.api, "/v1/orgs/acme/flags/a"))[0] == 404
     assert await it.get(it.api, "/v1/orgs/acme/flags/b") == (
         200,
-        {"flag": ON, "version": 3, "seq": 2},
+        {"flag": ON, "version": 3, "seq": 2, "node": "api-1"},
     )
     listed = {"version": 3, "flags": {"b": {"seq": 2, "flag": ON}}}
     assert await it.get(it.api, "/v1/orgs/acme/flags") == (200, listed)

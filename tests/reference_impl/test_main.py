@@ -54,6 +54,7 @@ def wait_healthy(process, host):
     ("role", "links"),
     [
         ("alerts", {}),
+        ("dns", {"dns-primary": [("dns-1", "dns", "127.0.0.1", 1)]}),
         ("api", {"db": [("db", "postgres", "127.0.0.1", 1)]}),
         ("stream", {"db": [("db", "postgres", "127.0.0.1", 1)]}),
         (
@@ -183,7 +184,10 @@ def test_a_node_file_is_read_as_the_architecture_writes_it(tmp_path):
                 "listen": {"host": "127.10.1.12", "port": 8080},
                 "links": {
                     "stream": [
-                        {"to": "hub-us-1", "role": "hub", "host": "127.10.1.200", "port": 20007}
+                        {
+                            "to": "hub-us-1", "role": "hub", "host": "127.10.1.200", "port": 20007,
+                            "address": "127.10.1.9",
+                        }
                     ]
                 },
                 "clients": {"127.10.1.231": "americas"},
@@ -195,5 +199,7 @@ def test_a_node_file_is_read_as_the_architecture_writes_it(tmp_path):
     )  # fmt: skip
     config = load(path)
     assert config.listen == Listen("127.10.1.12", 8080)
-    assert config.upstream("stream") == Upstream("hub-us-1", "hub", "127.10.1.200", 20007)
+    assert config.upstream("stream") == Upstream(
+        "hub-us-1", "hub", "127.10.1.200", 20007, "127.10.1.9"
+    )
     assert config.upstreams("kv") == ()

@@ -14,6 +14,7 @@ from harness.history import (
     Phase,
     Probe,
     ProbeEnd,
+    Resolved,
     Status,
     Stream,
     Transition,
@@ -238,3 +239,21 @@ def test_an_answer_that_says_no_is_not_an_outage(condensed):
     ])  # fmt: skip
     assert (sum(read.series[0].refused), sum(read.series[0].errors)) == (1, 1)
     assert read.latencies[0].errors == 2
+
+
+def test_a_name_is_noted_where_it_leads_elsewhere(condensed):
+    def learnt(t, *nodes, probe="users"):
+        return Resolved(
+            t=t * NS, asked=t * NS, probe=probe, name="api.example.com", nodes=list(nodes)
+        )
+
+    events = [
+        learnt(1, "lb-us"), learnt(2, "lb-us"), learnt(3, "lb-eu"), learnt(3, "lb-us", probe="b"),
+        learnt(4), learnt(5, "lb-eu"), End(t=6 * NS),
+    ]  # fmt: skip
+    notes = condensed(events).notes
+    assert [(n.t // NS, n.text, n.source) for n in notes] == [
+        (3, "api.example.com leads to lb-eu", "users"),
+        (4, "api.example.com leads to nowhere", "users"),
+        (5, "api.example.com leads to lb-eu", "users"),
+    ]

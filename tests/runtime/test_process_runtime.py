@@ -30,7 +30,7 @@ def test_keeps_the_contract(runtime, tmp_path):
 
 def test_node_config_is_what_the_architecture_says(runtime, tmp_path):
     async def run():
-        plan = runtime.plan(contract.topology(a={"x": [1]}), tmp_path)
+        plan = runtime.plan(contract.topology(a={"x": [1, {"address_of": "b"}]}), tmp_path)
         async with await runtime.start(plan) as cluster:
             return plan, json.loads(await contract.get(cluster, "a", "/config"))
 
@@ -44,9 +44,19 @@ def test_node_config_is_what_the_architecture_says(runtime, tmp_path):
         "region": "r1",
         "zone": "z1",
         "listen": {"host": f"{prefix}.2", "port": 8080},
-        "links": {"peer": [{"to": "b", "role": "toy", "host": f"{prefix}.200", "port": 20000}]},
+        "links": {
+            "peer": [
+                {
+                    "to": "b",
+                    "role": "toy",
+                    "host": f"{prefix}.200",
+                    "port": 20000,
+                    "address": f"{prefix}.3",
+                }
+            ]
+        },
         "clients": {f"{prefix}.231": "users"},
-        "settings": {"x": [1]},
+        "settings": {"x": [1, f"{prefix}.3"]},
     }
 
 

@@ -125,7 +125,8 @@ def _network(network: Network) -> dict[str, Any]:
 def _ports(topology: Topology) -> dict[str, str]:
     """What is published, by node: the endpoints and toxiproxy's control API."""
     ends = topology.endpoints
-    doors = dict.fromkeys(name for name in (ends.evaluate, ends.write, ends.alerts) if name)
+    uses = ("evaluate", "write", "alerts")
+    doors = dict.fromkeys(name for use in uses if (name := ends.door(use)))
     published = {
         name: f"127.0.0.1:{port}:{topology.nodes[name].port}"
         for port, name in enumerate(doors, FIRST_PORT)

@@ -9,6 +9,7 @@ from reference_impl.pop.origin import (
     ABSENT,
     HttpOrigin,
     LookupSettings,
+    NamedOrigin,
     ReadThrough,
     Unavailable,
 )
@@ -233,3 +234,47 @@ def test_http_goes_to_the_next_link_where_nobody_listens():
         return [Upstream("gone", "api", "127.0.0.1", 1), up]
 
     against(handler, lambda origin: origin.health(), upstreams)
+
+
+def test_a_named_origin_is_asked_where_its_name_leads():
+    class Names:
+        addresses: tuple[str, ...] = ("127.0.0.5",)
+
+        async def resolve(self, name):
+            assert name == "api.flags.example.com"
+            return self.addresses
+
+    async def main():
+        asked = []
+
+        def serving(name):
+            async def serve(_):
+                asked.append(name)
+                return aiohttp.web.json_response({})
+
+            return serve
+
+        runners, links = [], []
+        for n, name in enumerate(("lb-us", "lb-eu")):
+            app = aiohttp.web.Application()
+            app.router.add_get("/health", serving(name))
+            runner = aiohttp.web.AppRunner(app)
+            await runner.setup()
+            await aiohttp.web.TCPSite(runner, "127.0.0.1", 0).start()
+            runners.append(runner)
+            links.append(Upstream(name, "balancer", *runner.addresses[0], f"127.0.0.{5 + n}"))
+        http, names = HttpClient(), Names()
+        origin = NamedOrigin(http, links, "api.flags.example.com", names)
+        await origin.health()
+        names.addresses = ("127.0.0.6", "127.0.0.5")
+        await origin.health()
+        assert asked == ["lb-us", "lb-eu"]
+        assert origin.at == "lb-eu"
+        names.addresses = ("127.0.0.99",)
+        with pytest.raises(CallError, match="no link to where"):
+            await origin.health()
+        await http.close()
+        for runner in runners:
+            await runner.cleanup()
+
+    asyncio.run(main())
