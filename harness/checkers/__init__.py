@@ -12,6 +12,7 @@ from harness.checkers.durability import Durability
 from harness.checkers.exclusive import Exclusive
 from harness.checkers.levels import Levels
 from harness.checkers.names import Names
+from harness.checkers.procedure import Procedure
 from harness.checkers.propagation import Propagation
 from harness.checkers.reconnect_spread import ReconnectSpread
 from harness.checkers.reconvergence import Reconvergence
@@ -34,6 +35,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Exclusive,
         Levels,
         Names,
+        Procedure,
         Propagation,
         ReconnectSpread,
         Reconvergence,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NoReturn
 
-from harness.topology import ROUTER, SERVER_PORTS
+from harness.topology import DNS_PORT, ROUTER, SERVER_PORTS
 from harness.units import now_ns, to_s  # a uvloop's time() moves in whole ms
 
 if TYPE_CHECKING:
@@ -23,16 +23,22 @@ _MOST = {
 _SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
 
 
+# A question over TCP (RFC 1035, 4.2.2): its length, a header with one question, and the root's NS records. Any server answers.
+_DNS_QUESTION = bytes.fromhex("0011 7371 0000 0001 0000 0000 0000 00 0002 0001")
+
+
 class Protocol(StrEnum):
     HTTP = "http"
     REDIS = "redis"
     POSTGRES = "postgres"
+    DNS = "dns"
 
 
 _HELLO = {
     Protocol.HTTP: b"GET /health HTTP/1.1\r\nHost: squall\r\n\r\n",
     Protocol.REDIS: b"PING\r\n",
     Protocol.POSTGRES: _SSL_REQUEST,
+    Protocol.DNS: _DNS_QUESTION,
 }
 
 
@@ -42,7 +48,9 @@ def protocol_of(role: str) -> Protocol:
 
 
 def protocol_at(port: int) -> Protocol:
-    """The language of a port that a link names: a server's own on its port, else HTTP."""
+    """The language of a port that a link names: a server's own on its port, DNS on that of the platform's, else HTTP."""
+    if port == DNS_PORT:
+        return Protocol.DNS
     roles = {number: role for role, number in SERVER_PORTS.items() if role != ROUTER}
     return protocol_of(roles.get(port, ""))
 
@@ -97,9 +105,9 @@ async def throughput(
     """KB/s that questions (upstream) or answers (downstream) move, one after the other for `duration` s.
 
     Questions are small enough for ten or more in that time at `limit` KB/s, where the protocol lets them.
-    None where the protocol's greeting is too small to tell (PostgreSQL). 0.0 when nothing moves.
+    None where the protocol's greeting is too small to tell (PostgreSQL, DNS). 0.0 when nothing moves.
     """
-    if protocol is Protocol.POSTGRES:
+    if protocol in {Protocol.POSTGRES, Protocol.DNS}:
         return None
     size = min(_MOST[protocol], int(limit * 1000 * duration / 10))
     question = _bulk(protocol, size)

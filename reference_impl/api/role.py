@@ -25,7 +25,12 @@ Validator = Callable[[str, Flag, Flag], str | None]
 
 
 class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`read_home`: reads are answered by whatever database of the "db" links is reached, a standby too, so that a region whose
+    database takes no writes serves reads; its writes are refused (503).
+    """
+
     database: DatabaseSettings = DatabaseSettings()
+    read_home: bool = False
 
 
 def invalid_flag(key: str, definition: Flag, evaluators: Flag) -> str | None:
@@ -55,6 +60,14 @@ class Api:
         self.log: ChangeLog = log or PostgresChangeLog(
             config.upstreams("db"), settings.database, writer=True, name=config.name
         )
+        self.reads: ChangeLog = self.log
+        if settings.read_home and log is None:
+            self.reads = PostgresChangeLog(
+                config.upstreams("db"),
+                msgspec.structs.replace(settings.database, prefer_standby=True),
+                writer=False,
+                name=config.name,
+            )
         self._validate = validate
         self._seq = 0  # the last position we wrote
         self._writes = 0
@@ -71,11 +84,15 @@ class Api:
 
     async def start(self) -> None:
         await self.log.start()
+        if self.reads is not self.log:
+            await self.reads.start()
         await self.site.start(self.config.listen.host, self.config.listen.port)
 
     async def stop(self) -> None:
         await self.site.stop()
         await self.log.close()
+        if self.reads is not self.log:
+            await self.reads.close()
 
     def _status(self) -> dict[str, Any]:
         return {
@@ -96,7 +113,7 @@ class Api:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return error_response(400, f"not a flag definition: {error}")
         # Only a flag that refers to shared rules has need of them; a write without is one call to the database.
-        shared = await self.log.get(org, EVALUATORS) if b'"$ref"' in body else None
+        shared = await self.reads.get(org, EVALUATORS) if b'"$ref"' in body else None
         reason = self._validate(key, definition, shared[0].flag if shared else {})
         if reason is not None:
             return error_response(400, reason)
@@ -117,7 +134,7 @@ class Api:
 
     async def _get(self, request: web.Request) -> web.Response:
         org, key = _names(request)
-        found = await self.log.get(org, key)
+        found = await self.reads.get(org, key)
         if found is None:
             return error_response(404, f"organisation {org!r} has no flag {key!r}")
         state, version = found
@@ -126,13 +143,13 @@ class Api:
 
     async def _list(self, request: web.Request) -> web.Response:
         org, _ = _names(request)
-        found = await self.log.list_org(org)
+        found = await self.reads.list_org(org)
         if found is None:
             return error_response(404, f"no organisation {org!r}")
         return json_response(found)
 
     async def _snapshot(self, _: web.Request) -> web.Response:
-        return json_response(await self.log.snapshot())
+        return json_response(await self.reads.snapshot())
 
 
 def _receipt(change: Change) -> dict[str, object]:

@@ -78,10 +78,12 @@ class Database:
         self.changes: list[Change] = []
         self._until = 0.0  # the lease is ours, loop time
         self._silent_since: float | None = None
+        self._resting = 0.0  # until when it leaves the lease to others, loop time
         self._lock = asyncio.Lock()
         self._tasks = Tasks()
         self.site = Site(self._status, lambda: None)
         self.site.add("POST", "/promote", self._promote)
+        self.site.add("POST", "/demote", self._demote)
 
     def __repr__(self) -> str:
         return f"<Database {self.config.name} {self.state} epoch={self.epoch} {self.server!r}>"
@@ -157,7 +159,8 @@ class Database:
             if self.settings.first:
                 await self._found()
         elif view.holder == self.name:
-            await self._resume(view.epoch)
+            if asyncio.get_running_loop().time() >= self._resting:
+                await self._resume(view.epoch)
         elif view.holder in self.sources:
             await self._follow(self.sources[view.holder])
 
@@ -248,14 +251,36 @@ class Database:
             self._until, self.epoch = until, epoch
             self._become(PRIMARY, f"promoted in epoch {epoch}")
             try:
-                self.server.configure(None, self._witnessing())
-                await self.server.promote()
+                await self._open()
             except ProgramError as error:
                 self.error = str(error)
                 await self._fence(f"not promoted: {error}")
                 return error_response(409, str(error))
         self.following = ""
         self.look = None
+        return json_response(self._status())
+
+    async def _open(self) -> None:
+        """From standby to a primary that takes writes. Raises `ProgramError`."""
+        if not self.settings.jump:
+            self.server.configure(None, self._witnessing())
+            await self.server.promote()
+            return
+        self.server.configure(None, (), closed=True)
+        await self.server.promote()
+        await self.server.jump(self.settings.jump)
+        self.server.configure(None, self._witnessing())
+
+    async def _demote(self, request: web.Request) -> web.Response:
+        """`POST /demote`: a primary hands over. Its server ends as one that has told its standbys everything, and its lease goes."""
+        del request
+        async with self._lock:
+            if self.state != PRIMARY:
+                return error_response(409, f"{self.name} is {self.state}")
+            self._become(DOWN, "told to hand over")
+            self._resting = asyncio.get_running_loop().time() + self.settings.lease
+            await self.server.stop(hard=False)
+            await self.quorum.release(self.name, self.epoch)
         return json_response(self._status())
 
     # -------------------------------------------------------------------------------------------- what is seen

@@ -181,9 +181,14 @@ class PostgresServer:
         own(self.data)
         self.configure(None, ())
 
-    def configure(self, follow: Upstream | None, synchronous: Sequence[str]) -> None:
-        """Whom it follows when it is a standby, and whose word its commits wait for. Takes effect at once if it runs."""
-        lines = []
+    def configure(
+        self, follow: Upstream | None, synchronous: Sequence[str], *, closed: bool = False
+    ) -> None:
+        """Whom it follows when it is a standby, and whose word its commits wait for; `closed`: it takes no writes yet.
+
+        Takes effect at once if it runs.
+        """
+        lines = ["default_transaction_read_only = on"] if closed else []
         if follow is not None:
             told = f"{' '.join(_words(follow))} application_name={self.name}"
             lines.append(f"primary_conninfo = '{told} connect_timeout=3'")
@@ -277,10 +282,13 @@ class PostgresServer:
             if not await sql.fetchval(f"SELECT pg_promote(true, {PROMOTE_WITHIN:.0f})"):
                 raise ProgramError(f"not promoted within {PROMOTE_WITHIN:g} s")
 
-    async def execute(self, statement: str, within: float = 5.0) -> None:
-        """Raises `ProgramError`."""
-        async with self._asked(within) as sql:
-            await sql.execute(statement)
+    async def jump(self, by: int) -> None:
+        """Let the log's position go on by `by`, if there is a log, also while it is closed. Raises `ProgramError`."""
+        async with self._asked(PROMOTE_WITHIN) as sql:
+            await sql.execute("SET default_transaction_read_only = off")
+            if await sql.fetchval("SELECT to_regclass('log_head')") is not None:
+                await sql.execute("UPDATE log_head SET seq = seq + $1", by)
+            await sql.execute("RESET default_transaction_read_only")
 
     @contextlib.asynccontextmanager
     async def _asked(self, within: float = ASK_WITHIN) -> AsyncIterator[asyncpg.Connection]:

@@ -15,6 +15,8 @@ class DatabaseNodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
 
     `lease`: for how long one grant lets it act as primary; it asks anew each `renew`, and stops `margin` before the end.
     `stuck`: a standby that hears nothing for so long, though there is a primary, is made anew from it.
+    `jump`: by so much the log's position goes on when this node is promoted. Where it may lack the newest changes, others have
+    seen them under positions that it will give out again; a gap makes all of them ask for a snapshot.
     `server`: PostgreSQL's own settings, over those of `server.py`.
     """
 
@@ -29,4 +31,5 @@ class DatabaseNodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     tick: Positive = 0.25
     stuck: Positive = 8.0
     fence: bool = True
+    jump: Annotated[int, msgspec.Meta(ge=0)] = 0
     server: dict[str, str | int | float | bool] = {}

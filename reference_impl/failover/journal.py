@@ -29,12 +29,16 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Failover(msgspec.Struct):
-    """One failover: from which primary, in which epoch the next one is to be, and who that became."""
+    """One failover: from which primary, in which epoch the next one is to be, and who that became.
+
+    `to`: where it is planned, who is to be the next; "" after a loss.
+    """
 
     n: int
     lost: str
     epoch: int
     new: str = ""
+    to: str = ""
     steps: list[Step] = []
 
     @property
@@ -63,8 +67,8 @@ class Journal:
         """The one that is not finished."""
         return next((f for f in reversed(self.failovers) if f.next is not None), None)
 
-    def begin(self, lost: str, epoch: int) -> Failover:
-        begun = Failover(len(self.failovers) + 1, lost, epoch)
+    def begin(self, lost: str, epoch: int, to: str = "") -> Failover:
+        begun = Failover(len(self.failovers) + 1, lost, epoch, to=to)
         self.failovers.append(begun)
         return begun
 

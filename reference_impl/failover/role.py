@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
+from aiohttp import web
 
 from reference_impl.alerts.sender import AlertSender
 from reference_impl.config import NodeConfig, Upstream
+from reference_impl.dns.update import lead
 from reference_impl.failover import journal as steps
 from reference_impl.failover.journal import Failover as Record
 from reference_impl.failover.journal import Journal
-from reference_impl.failover.view import NodeView, alive, best
+from reference_impl.failover.view import PRIMARY, NodeView, alive, best
 from reference_impl.resilience.errors import CallError
 from reference_impl.resilience.http import HttpClient
 from reference_impl.role import Env
-from reference_impl.web import Site, Tasks
+from reference_impl.web import Site, Tasks, error_response, json_response
 from reference_impl.witness.quorum import Quorum, View
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -35,16 +37,29 @@ SMOKE: Final = "/v1/orgs/$smoke/flags/failover"
 class FailoverSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Times in s. `suspect`: for how long nobody may have seen the primary before it counts as lost.
 
+    `name`: by which clients find the platform, and `doors`: for each database the addresses that the name is to lead to while it
+    is primary; no name: there is one door for all, and nothing to update.
     `candidates`: the databases in order of preference. `standbys_needed`: how many must be heard before one is chosen.
+    `smoke`: for each database the "origin" link through which the smoke test goes while it is primary.
     """
 
     resource: str = "primary"
     candidates: tuple[str, ...] = ()
+    name: str = ""
+    doors: dict[str, list[str]] = {}
     standbys_needed: int = 1
+    smoke: dict[str, str] = {}
+    alert: str = "PRIMARY_FAILURE_DETECTED"
     poll: Positive = 0.5
     ask_timeout: Positive = 0.75
     suspect: Positive = 2.0
     smoke_timeout: Positive = 3.0
+
+
+class Switchover(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `POST /switchover`."""
+
+    to: str
 
 
 class Failover:
@@ -71,6 +86,7 @@ class Failover:
         self._lost_since: float | None = None
         self._tasks = Tasks()
         self.site = Site(self._status, lambda: None)
+        self.site.add("POST", "/switchover", self._switchover)
 
     def __repr__(self) -> str:
         return f"<Failover {self.config.name} {self.journal!r} {self.seen}>"
@@ -127,6 +143,20 @@ class Failover:
             self._lost_since = now
         return now - self._lost_since >= self.settings.suspect
 
+    async def _switchover(self, request: web.Request) -> web.Response:
+        """`POST /switchover {"to": database}`: a planned hand-over, as the way back after a failover. 202 when it has begun."""
+        try:
+            to = msgspec.json.decode(await request.read(), type=Switchover).to
+        except msgspec.DecodeError as error:
+            return error_response(400, f"not a switchover: {error}")
+        target, lease = self.views.get(to), self.lease
+        if self.journal.current is not None:
+            return error_response(409, "a failover is under way")
+        if lease is None or target is None or not target.streaming or lease.holder == to:
+            return error_response(409, f"{to} is no standby that receives the log")
+        self.journal.begin(lease.holder, lease.epoch + 1, to)
+        return json_response({"from": lease.holder, "to": to}, 202)
+
     # -------------------------------------------------------------------------------------------------- the steps
 
     async def _go_on(self, record: Record) -> None:
@@ -150,20 +180,35 @@ class Failover:
             print(f"{self.config.name}: {step}: {seen}", flush=True)
 
     async def _detect(self, record: Record) -> str:
+        if record.to:
+            await self._hand_over(record)
+            await self._look()  # or what it was would be taken for what it is
+            return f"{record.lost} hands over to {record.to}"
         heard = ", ".join(f"{v.node} {v.state}" for v in self.views.values()) or "no database"
-        self.alerts("PRIMARY_FAILURE_DETECTED", {"lost": record.lost, "epoch": record.epoch})
+        self.alerts(self.settings.alert, {"lost": record.lost, "epoch": record.epoch})
         return f"{record.lost} is lost; heard: {heard}"
+
+    async def _hand_over(self, record: Record) -> None:
+        """The old primary ends as one that has told its standbys everything. Safe to repeat. Raises `CallError`."""
+        lost = self.views.get(record.lost)
+        if lost is not None and lost.state == PRIMARY:
+            link = self._link(record.lost)
+            await self._http.request("POST", f"{link.url}/demote", within=PROMOTE_WITHIN)
+
+    def _link(self, database: str) -> Upstream:
+        return next(link for link in self.databases if link.to == database)
 
     async def _promote(self, record: Record) -> str:
         """Whoever has most of the log. That another was promoted meanwhile, or the lost one is back, ends it as well."""
         if self.lease is None:
             raise CallError("UNKNOWN", "no majority of the witnesses answers")
         holder = self.views.get(self.lease.holder)
-        if holder is not None and holder.state == "primary" and holder.accepting:
+        settled = not record.to or self.lease.holder == record.to
+        if settled and holder is not None and holder.state == PRIMARY and holder.accepting:
             record.new, record.epoch = holder.node, self.lease.epoch
             return f"{holder.node} is primary in epoch {self.lease.epoch}"
         record.epoch = self.lease.epoch + 1
-        chosen = best(
+        chosen = record.to or best(
             record.lost, self.views, self.settings.candidates, self.settings.standbys_needed
         )
         if chosen is None:
@@ -172,14 +217,22 @@ class Failover:
             raise CallError(
                 "UNKNOWN", f"the lease of {self.lease.holder} has {self.lease.left:.1f} s left"
             )
-        link = next(database for database in self.databases if database.to == chosen)
+        link = self._link(chosen)
         body = msgspec.json.encode({"epoch": record.epoch})
         await self._http.request("POST", f"{link.url}/promote", body=body, within=PROMOTE_WITHIN)
         record.new = chosen
         return f"{chosen} is primary in epoch {record.epoch}"
 
     async def _update_dns(self, record: Record) -> str:
-        return f"every database is behind the same name; nothing to update for {record.new}"
+        """The name leads to the door of the region where the new primary is, the others' after it. Raises `CallError`."""
+        if not self.settings.name:
+            return "one door for all databases: nothing to update"
+        order = self.settings.doors.get(record.new)
+        if order is None:
+            raise CallError("UNKNOWN", f"no door is known for {record.new}")
+        dns = self.config.upstream("dns")
+        version = await lead(self._http, dns, self.settings.name, order, record.epoch)
+        return f"{self.settings.name} leads to {order[0]} for {record.new} (version {version})"
 
     async def _broadcast(self, record: Record) -> str:
         """Tell every hub that can be reached; the others hear of it when they come back and ask."""
@@ -201,7 +254,7 @@ class Failover:
 
     async def _verify(self, record: Record) -> str:
         """A write through the public way, and its value read back. Raises `CallError`."""
-        origin = self.config.upstreams("origin")
+        origin = [o for o in self.config.upstreams("origin") if self._leads_to(o, record)]
         if not origin:
             return "no origin to ask"
         value = f"{record.epoch}"
@@ -214,6 +267,10 @@ class Failover:
         if found["flag"]["variants"]["on"] != value:
             raise CallError("INVALID", f"smoke test read {found!r}")
         return f"a write through {origin[0].to} is read back"
+
+    def _leads_to(self, origin: Upstream, record: Record) -> bool:
+        """Whether a door is that of the new primary; `smoke` names it. Without, all doors are."""
+        return self.settings.smoke.get(record.new, origin.to) == origin.to
 
     async def _resolve(self, record: Record) -> str:
         self.alerts(

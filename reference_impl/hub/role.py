@@ -153,6 +153,7 @@ class Hub:
             "kv_seq": self.writer.written if self.writer else None,
             "kv_error": self.writer.error.kind if self.writer and self.writer.error else None,
             "alerts": self.alerts.raised,
+            "broadcast": self.broadcasts[-1]["name"] if self.broadcasts else None,
             "broadcasts": list(self.broadcasts),
         }
 
