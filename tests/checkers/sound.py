@@ -2,11 +2,12 @@
 
 import random
 
-from build import MS, Builder, steady
+from build import MS, Builder, ns, steady
 
 from harness.checkers import CHECKERS
 from harness.checkers.answers import Expected
 from harness.checkers.levels import Step
+from harness.checkers.procedure import Sign
 from harness.checkers.staleness import Cadence
 
 
@@ -281,10 +282,42 @@ def absent():
     ), b
 
 
+def failed_over(b, took=(1.0, 2.0, 3.0), names=("detect", "promote", "dns"), fault=3.0):
+    """db-1 is lost at 3 s; the controller tells at 5 s and more, as it goes on, what it did and when."""
+    steps = [
+        {"step": name, "at": ns(fault + after) + 0, "seen": ""}
+        for name, after in zip(names, took, strict=True)
+    ]
+    for n in range(100):
+        t = n * 0.1
+        told = [step for step in steps if step["at"] <= ns(t)]
+        b.status(t, "failover", data={"failovers": [{"n": 1, "steps": told}] if told else []})
+    return b
+
+
+def procedure():
+    b = databases(Builder().fault(3.0, 8.0), taken=5.0)
+    failed_over(b).alert(4.1, "LOST").probe("users", interval=0.1, budget=0.05)
+    for n in range(20):
+        b.resolved(n * 0.5, "lb-1" if n < 12 else "lb-2")
+    checker = CHECKERS["procedure"](
+        requirement="M2",
+        node="failover",
+        steps=("detect", "promote", "dns"),
+        within=5.0,
+        signs=(
+            Sign(step="detect", alert="LOST"),
+            Sign(step="promote", node="db-2", field="accepting", equals=True),
+            Sign(step="dns", domain="api.example.com", to=("lb-2",)),
+        ),
+    )
+    return checker, b
+
+
 SOUND = {
     f.__name__: f
     for f in (
-        absent, alert, answers, availability, breaker, durability, exclusive, levels, names, propagation, reconnect_spread,
+        absent, alert, answers, availability, breaker, durability, exclusive, levels, names, procedure, propagation, reconnect_spread,
         reconvergence, recovery, retries, route, staleness, status_field, stream,
     )
 }  # fmt: skip

@@ -54,6 +54,25 @@ CASES = [
         ("stream.database.prefer_standby=false",),
         "absent",
     ),
+    Case(
+        "writes-anywhere",
+        "M1",
+        "m1-passive-region",
+        ("program=tests.broken.writes_anywhere",),
+        "answers",
+    ),
+    Case(
+        "dns-first", "M2", "m2-region-isolation", ("program=tests.broken.dns_first",), "procedure"
+    ),
+    Case("dns-not-updated", "M2", "m2-region-isolation", ("failover.name=''",), "procedure"),
+    Case("region-unfenced", "M2", "m2-region-isolation", ("database.fence=false",), "exclusive"),
+    Case(
+        "asynchronous-after-all",
+        "M2",
+        "m2-region-isolation",
+        ("db-us.synchronous=[]",),
+        "durability",
+    ),
     Case("promotes-unfenced", "D3", "d3-zone-failure", ("database.fence=false",), "exclusive"),
     Case(
         "keeps-a-dead-pop",
