@@ -39,8 +39,8 @@ _decode_flag = msgspec.json.Decoder(dict[str, Any]).decode
 class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Times in s. `call_timeout` is for one statement with its commit; `poll` is how often to look without LISTEN.
 
-    `prefer_standby`, for readers: a server that takes writes is read only while no standby receives its log; how that is
-    is asked anew of a connection each `recheck`.
+    `prefer_standby`, for readers: a server that takes writes is read only when no standby has received its log for
+    `standby_patience`; how that is is asked anew of a connection each `recheck`.
     """
 
     user: str = "squall"
@@ -53,6 +53,7 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     connections: Annotated[int, msgspec.Meta(ge=1)] = 8
     prefer_standby: bool = False
     recheck: Positive = 2.0
+    standby_patience: Positive = 5.0
 
 
 class PostgresChangeLog:
@@ -75,6 +76,7 @@ class PostgresChangeLog:
         self._idle: list[asyncpg.Connection] = []
         self._last: Upstream | None = None
         self._checked = 0.0  # loop time
+        self._unfed_since: float | None = None  # no standby would do since then, loop time
         self._slots = asyncio.Semaphore(settings.connections)
         self._news = asyncio.Event()
         self._listening = False
@@ -222,6 +224,10 @@ class PostgresChangeLog:
             connection.terminate()
         return None
 
+    def _hang_up(self) -> None:
+        while self._idle:
+            self._idle.pop().terminate()
+
     async def _still_fit(self, connection: asyncpg.Connection) -> bool:
         """Whether it is still the standby that it was; asked each `recheck` s."""
         now = asyncio.get_running_loop().time()
@@ -231,6 +237,7 @@ class PostgresChangeLog:
             async with asyncio.timeout(self.settings.connect_timeout):
                 await _require_fed_standby(connection)
         except (CallError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            self._hang_up()  # the others are no better
             return False
         self._checked = now + self.settings.recheck
         return True
@@ -249,6 +256,8 @@ class PostgresChangeLog:
                     failures.append(f"{server}: {str(error) or type(error).__name__}")
                 else:
                     self._last = server if self._writer else None
+                    if condition is not None:
+                        self._unfed_since = None
                     return connection
         raise CallError(SERVICE_UNAVAILABLE, "; ".join(failures))
 
@@ -257,7 +266,13 @@ class PostgresChangeLog:
         """What a server must be, the first wish first."""
         if self._writer:
             return (_require_primary,)
-        return (_require_fed_standby, None) if self.settings.prefer_standby else (None,)
+        if not self.settings.prefer_standby:
+            return (None,)
+        now = asyncio.get_running_loop().time()
+        if self._unfed_since is None:
+            self._unfed_since = now
+        patient = now - self._unfed_since < self.settings.standby_patience
+        return (_require_fed_standby,) if patient else (_require_fed_standby, None)
 
     async def _connect_to(
         self, server: Upstream, condition: Condition | None

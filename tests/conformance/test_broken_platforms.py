@@ -50,7 +50,7 @@ CASES = [
     Case(
         "streams-read-the-primary",
         "S3",
-        "d2-replication",
+        "s3-stream-tier",
         ("stream.database.prefer_standby=false",),
         "absent",
     ),
