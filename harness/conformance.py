@@ -152,12 +152,13 @@ def run(
     listener: Listener,
     jobs: int,
 ) -> list[Judged]:
-    """Run all of `scenarios`, at most `jobs` at a time; returns a result for each, also for those that died.
+    """Run all of `scenarios` on `jobs` lanes; returns a result for each, also for those that died.
 
-    The longest start first, so that the short ones fill the lanes that become free beside them; where clusters are
-    too much work to be started and ended beside others' timelines, all lanes begin and end together.
+    The longest start first, so that the short ones fill the lanes that become free beside them, but before all those that
+    must be early; where clusters are too much work to be started and ended beside others' timelines, all lanes begin and end
+    together.
     """
-    waiting = sorted(scenarios, key=lambda scenario: -scenario.duration)
+    waiting = sorted(scenarios, key=lambda scenario: (not scenario.early, -scenario.duration))
     results: list[Judged] = []
     if not find_kind(session.runtime).in_waves:
         _Lanes(waiting, folder, session, listener, jobs, gates=(_Gate(), None)).run(results)
@@ -167,10 +168,26 @@ def run(
 
 
 def waves(scenarios: Sequence[Scenario], jobs: int) -> list[list[Scenario]]:
-    """Those that must be alone are, before the others; which go together as many at a time as there are lanes."""
-    alone = [[scenario] for scenario in scenarios if scenario.alone]
+    """Those that must be alone are, before the others; which go together as many at a time as there are lanes for."""
+    made = [[scenario] for scenario in scenarios if scenario.alone]
     others = [scenario for scenario in scenarios if not scenario.alone]
-    return alone + [others[n : n + jobs] for n in range(0, len(others), jobs)]
+    while others:
+        wave: list[Scenario] = []
+        while (fitting := _next(others, jobs - _load(wave), empty=not wave)) is not None:
+            wave.append(others.pop(fitting))
+        made.append(wave)
+    return made
+
+
+def _load(running: Iterable[Scenario]) -> int:
+    """The lanes that are taken."""
+    return sum(scenario.topology.weight for scenario in running)
+
+
+def _next(waiting: Sequence[Scenario], free: int, *, empty: bool) -> int | None:
+    """The place of the first for which there is room; on empty lanes the first of all, however wide it is."""
+    fitting = (n for n, scenario in enumerate(waiting) if empty or scenario.topology.weight <= free)
+    return next(fitting, None)
 
 
 class _Lanes:
@@ -205,8 +222,8 @@ class _Lanes:
     def run(self, results: list[Judged]) -> None:
         try:
             while self._waiting or self._running:
-                while self._waiting and len(self._running) < self._jobs:
-                    self._start(self._waiting.pop(0))
+                while (fitting := self._fitting()) is not None:
+                    self._start(self._waiting.pop(fitting))
                 for key, _ in self._selector.select(timeout=0.2):
                     if not _read(key.data, self._listener):
                         results.append(self._finish(key.data))
@@ -222,6 +239,10 @@ class _Lanes:
             for gate in (self._begin, self._end):
                 if gate is not None:
                     gate.close()
+
+    def _fitting(self) -> int | None:
+        taken = _load(worker.scenario for worker in self._running.values())
+        return _next(self._waiting, self._jobs - taken, empty=not self._running)
 
     def _start(self, scenario: Scenario) -> None:
         worker = _fork(scenario, self._folder, self._session, self._begin, self._end)

@@ -143,6 +143,11 @@ class Topology:
         """The program's nodes that call that server's own programs (``pg_basebackup`` …), and find them on their PATH."""
         return [node for node in self.nodes.values() if node.role in self.needs.get(server, ())]
 
+    @property
+    def weight(self) -> int:
+        """How many lanes of a run its cluster takes: databases that replicate are most of the work of a cluster."""
+        return max(1, len(self.nodes_of("postgres")) + len(self.needing("postgres")))
+
     def nodes_of(self, role: str) -> list[Node]:
         return [node for node in self.nodes.values() if node.role == role]
 

@@ -59,6 +59,7 @@ class _File:
     lasts: Seconds | None = None
     runtime: str = ""
     alone: bool = False
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ class _Reader:
             lasts=self.file.lasts,
             runtime=self.file.runtime,
             alone=self.file.alone,
+            early=self.file.early,
         )
         self._check_meaning(scenario)
         return scenario

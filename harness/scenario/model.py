@@ -193,6 +193,7 @@ class Scenario:
     lasts: float | None = None  # s, about: so that the longest can start first
     runtime: str = ""  # the only one that it is for, where that is so
     alone: bool = False  # in its wave: its bounds are so narrow that neighbours would show
+    early: bool = False  # among the first to begin: clusters that start beside it would show
 
     @property
     def duration(self) -> float:

@@ -28,7 +28,7 @@ class DatabaseNodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     renew: Positive = 0.5
     margin: Positive = 1.5
     ask_timeout: Positive = 0.75
-    tick: Positive = 0.25
+    tick: Positive = 0.5
     stuck: Positive = 8.0
     fence: bool = True
     jump: Annotated[int, msgspec.Meta(ge=0)] = 0

@@ -8,6 +8,7 @@ from harness.conformance import waves
 from harness.errors import SpecError, SquallError
 from harness.scenario.load import check_faults, load_scenario
 from harness.scenario.model import Heal, Inject, Phase
+from tests.conformance.support import SCENARIOS
 from tests.small import SCENARIO, write_small
 
 REPEATED = """\
@@ -84,3 +85,11 @@ def test_what_must_be_alone_has_a_wave_of_its_own(tmp_path):
     assert not plain.alone
     assert waves([plain, alone, plain, plain], 2) == [[alone], [plain, plain], [plain]]
     assert waves([], 2) == []
+
+
+def test_wide_clusters_take_more_lanes():
+    plain = load_scenario(SCENARIOS / "d1-api-loss.yaml")
+    wide = load_scenario(SCENARIOS / "d3-zone-failure.yaml")
+    assert (plain.topology.weight, wide.topology.weight) == (1, 3)
+    assert waves([wide, wide, plain, plain], 4) == [[wide, plain], [wide, plain]]
+    assert waves([wide], 2) == [[wide]], "wider than all lanes"
