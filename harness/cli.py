@@ -168,7 +168,7 @@ def _add_runtime(parser: argparse.ArgumentParser) -> None:
         "--runtime",
         default="process",
         metavar="KIND",
-        help="where nodes run: process (default), docker, or compose (a platform that is up)",
+        help="where nodes run: process (default), docker; or compose, swarm: a platform that is up",
     )
 
 
@@ -243,6 +243,12 @@ def _add_compose(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "print a topology as a Compose file, to bring the platform up without squall",
     )
     compose.add_argument("topology", type=Path, help="a topology file")
+    compose.add_argument(
+        "--swarm", action="store_true", help="a stack file, for `docker stack deploy`"
+    )
+    compose.add_argument(
+        "--set", action="append", default=[], metavar="ROLE.SETTING=VALUE", help="change a setting"
+    )
 
 
 def _add_lint(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from harness.runtime.containers.compose import render
+from harness.runtime.containers import compose as compose_file
+from harness.runtime.containers import stack
 from harness.runtime.containers.engine import connect
 from harness.runtime.containers.image import ensure_image
 from harness.runtime.containers.leases import clean_strays, find_strays
 from harness.runtime.doctor import clean, find_leftovers
-from harness.topology_yaml import load_topology
+from harness.topology_yaml import load_topology, override
 
 # ------------------------------------------------------------------------------------------- image, compose
 
@@ -27,7 +28,9 @@ def image(args: argparse.Namespace) -> int:
 
 
 def compose(args: argparse.Namespace) -> int:
-    print(render(load_topology(args.topology)), end="")
+    topology = override(load_topology(args.topology), args.set)
+    render = stack.render if args.swarm else compose_file.render
+    print(render(topology), end="")
     return 0
 
 

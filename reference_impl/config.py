@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,7 +42,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One node. `links` are by use, in order of preference; `clients` maps source address to client group."""
+    """One node. `links` are by use, in order of preference; `clients` maps source address, or network, to client group."""
 
     name: str
     role: str
@@ -63,6 +64,14 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         for found in self.upstreams(use):
             return found
         raise ConfigError(f"{self.name}: role {self.role} needs a link with use {use!r}")
+
+    def group_of(self, source: str) -> str | None:
+        """The client group of an address: its own, else that of the first network ("198.19.250.0/26") it is in."""
+        if source in self.clients or not any("/" in each for each in self.clients):
+            return self.clients.get(source)
+        address = ip_address(source)
+        networks = (each for each in self.clients if "/" in each)
+        return next((self.clients[n] for n in networks if address in ip_network(n)), None)
 
     def settings_as(self, kind: type[S]) -> S:
         """`settings` as the role's own struct. Raises `ConfigError` for a wrong type or an unknown key."""

@@ -24,6 +24,7 @@ KINDS = {
     "process": ("harness.runtime.process", "ProcessKind"),
     "docker": ("harness.runtime.containers.runtime", "DockerKind"),
     "compose": ("harness.runtime.containers.borrowed", "ComposeKind"),
+    "swarm": ("harness.runtime.containers.swarm", "SwarmKind"),
 }
 
 

@@ -6,6 +6,7 @@ connections are reset, and its users' next connections reach the next nearest.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Final
 
@@ -49,7 +50,7 @@ class Anycast:
             reroute=True,
             last_resort=True,
         )
-        self._group = config.clients
+        self._group_of = functools.cache(config.group_of)  # asked at each connection
         self._routes = {group: self._route(names) for group, names in settings.nearest.items()}
 
     def __repr__(self) -> str:
@@ -71,5 +72,5 @@ class Anycast:
         return [*(known[name] for name in names), *rest]
 
     def _choose(self, source: str) -> Iterable[Backend]:
-        group = self._group.get(source)
+        group = self._group_of(source)
         return self._routes.get(group, self.front.backends) if group else self.front.backends

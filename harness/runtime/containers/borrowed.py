@@ -9,9 +9,10 @@ from harness.errors import SquallError
 from harness.runtime.base import Parts
 from harness.runtime.containers import layout as layouts
 from harness.runtime.containers.cluster import DockerCluster
-from harness.runtime.containers.compose import LABEL, SETTINGS, settings_digest
+from harness.runtime.containers.compose import LABEL
 from harness.runtime.containers.engine import HOMES, NODE, Engine, connect
 from harness.runtime.containers.layout import TOXIPROXY_NODE, Layout, lay_out, make_plan
+from harness.runtime.containers.written import SETTINGS, settings_digest
 from harness.runtime.leased import together
 from harness.runtime.warden_client import WardenClient
 from harness.runtime.wire import Held, Hold

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 RANGE = IPv4Network("198.18.0.0/15")
 BLOCK, BRIDGE = 22, 26  # prefix lengths
-# The last is for what users bring up by Compose.
-*BLOCKS, COMPOSE_BLOCK = RANGE.subnets(new_prefix=BLOCK)
+# The last are for what users bring up on a swarm, and by Compose.
+*BLOCKS, SWARM_BLOCK, COMPOSE_BLOCK = RANGE.subnets(new_prefix=BLOCK)
 BRIDGES = 2 ** (BRIDGE - BLOCK)
 HOST, TOXIPROXY, FIRST_NODE, LAST_NODE = 1, 2, 3, 62
 ROUTER_AT, POP_AT, ANYCAST_AT = 2, 3, 10
@@ -146,8 +146,9 @@ def make_plan(
         name: Address(next(iter(layout.homes[name].values())), node.port)
         for name, node in nodes.items()
     }
+    toxiproxy = layout.homes[TOXIPROXY_NODE]
     link = {
-        link.id: Address(_at(layout.zones[nodes[link.source].zone], TOXIPROXY), port)
+        link.id: Address(toxiproxy[layout.zones[nodes[link.source].zone].name], port)
         for port, link in enumerate(topology.links.values(), LINK_PORT)
     }
     if layout.anycast is not None:
@@ -166,7 +167,7 @@ def make_plan(
             for port, link in enumerate(dict.fromkeys(taps), TAP_PORT)
         },
         client={group: network.gateway for group, network in layout.groups.items()},
-        toxiproxy=Address(_at(first, TOXIPROXY), TOXIPROXY_PORT),
+        toxiproxy=Address(toxiproxy[first.name], TOXIPROXY_PORT),
     )
 
 
