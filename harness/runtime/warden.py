@@ -65,6 +65,7 @@ from harness.runtime.wire import (
     Spawn,
     Spawned,
     Wait,
+    Where,
     encode,
 )
 
@@ -108,7 +109,7 @@ class HeldCluster:
     state_dir: Path
     claim: RangeClaim | None = None
     engine: str = ""  # where its containers are
-    borrowed: str = ""  # the label of containers that are not ours to remove
+    borrowed: dict[str, Where] = field(default_factory=dict)  # nodes that are not ours to remove
     removal: int | None = None  # pid of the helper that removes them
     removed: bool = False
     specs: dict[str, Spawn] = field(default_factory=dict)
@@ -373,7 +374,7 @@ class Warden:
         cluster.claim = claim
         return Claimed(claim.prefix, str(cluster.state_dir))
 
-    def _hold(self, connection: Connection, engine: str, borrowed: str) -> Held:
+    def _hold(self, connection: Connection, engine: str, borrowed: dict[str, Where]) -> Held:
         _has_none(connection)
         self._leases += 1
         cluster = self._begin(connection, f"{self._room.path.name}-{self._leases}")

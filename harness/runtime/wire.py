@@ -30,14 +30,22 @@ class Claimed(msgspec.Struct, frozen=True):
     state_dir: str
 
 
+class Where(msgspec.Struct, frozen=True):
+    """A container: at which engine (a URL), what it is called there, and its networks with its address in each."""
+
+    engine: str
+    container: str
+    homes: dict[str, str]
+
+
 class Hold(msgspec.Struct, frozen=True, tag="hold"):
     """Hold a cluster of containers for this connection: all that carries its lease's label at `engine` (a URL) is
-    removed when the connection ends. `borrowed`: the label of a cluster that others made; of that nothing is ever removed,
+    removed when the connection ends. `borrowed`: the nodes of a cluster that others made; of that nothing is ever removed,
     only what the ledger says is undone. Answer: `Held`.
     """
 
     engine: str
-    borrowed: str = ""
+    borrowed: dict[str, Where] = {}
 
 
 class Held(msgspec.Struct, frozen=True):

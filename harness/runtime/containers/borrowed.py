@@ -15,10 +15,10 @@ from harness.runtime.containers.layout import TOXIPROXY_NODE, Layout, lay_out, m
 from harness.runtime.containers.written import SETTINGS, settings_digest
 from harness.runtime.leased import together
 from harness.runtime.warden_client import WardenClient
-from harness.runtime.wire import Held, Hold
+from harness.runtime.wire import Held, Hold, Where
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from harness.runtime.base import Plan
@@ -38,26 +38,20 @@ class ComposeRuntime:
 
     def plan(self, topology: Topology, state_dir: Path, taps: tuple[str, ...] = ()) -> Plan:
         """Raises `SquallError` for a scenario that records what a link carries: such links are made at the start."""
-        if taps:
-            raise SquallError(
-                f"{topology.path}: a platform that is up already has no place for a tap on {taps[0]}"
-            )
+        refuse_taps(topology, taps)
         return make_plan(_layout(topology), topology, state_dir)
 
     async def start(self, plan: Plan) -> DockerCluster:
         """Only joins it. Raises `RuntimeFailure` with what a node that is not ready said last."""
         engine = connect()
         client = WardenClient(self._warden)
-        client.ask_now(Hold(engine.url, LABEL), Held)
-        cluster = DockerCluster(plan, client, engine, _layout(plan.topology), may_restart=False)
-        try:
-            await cluster.listen()
-            await cluster.keep()
-            await together(*(cluster.ready(node, READY_WITHIN) for node in plan.topology.nodes))
-        except BaseException:
-            await cluster.close()
-            raise
-        return cluster
+        laid = _layout(plan.topology)
+        borrowed = {
+            node: Where(engine.url, laid.container(node), homes)
+            for node, homes in laid.homes.items()
+        }
+        client.ask_now(Hold(engine.url, borrowed), Held)
+        return await join(DockerCluster(plan, client, engine, laid, may_restart=False))
 
 
 class ComposeKind:
@@ -95,22 +89,48 @@ def _layout(topology: Topology) -> Layout:
 def _must_be_up(engine: Engine, topology: Topology) -> None:
     """Raises `SquallError` when it is not, or is another one."""
     listed, _ = engine.labelled(f"{LABEL}={topology.name}")
-    found = {each["Labels"][NODE]: each for each in listed}
+    found = {each["Labels"][NODE]: (each["Labels"], each["State"]) for each in listed}
+    how = f"squall compose {topology.path} >compose.yaml`, then `docker-compose up -d"
+    must_be_up(topology, found, how)
     laid = _layout(topology)
-    for node in (*topology.nodes, TOXIPROXY_NODE):
-        if node not in found:
-            raise SquallError(
-                f"{topology.path}: no container of {node} is up: `squall compose {topology.path} >compose.yaml`, then "
-                "`docker-compose up -d`"
-            )
-        labels = found[node]["Labels"]
+    for node, (labels, _) in found.items():
         if laid.homes[node].items() - json.loads(labels[HOMES]).items():
             raise SquallError(
                 f"{topology.path}: {node} is not where this topology has it: make the Compose file anew"
             )
+
+
+def must_be_up(
+    topology: Topology, found: Mapping[str, tuple[Mapping[str, str], str]], how: str
+) -> None:
+    """`found`: labels and state of each node's container. Raises `SquallError`; `how` to bring it up."""
+    for node in (*topology.nodes, TOXIPROXY_NODE):
+        if node not in found:
+            raise SquallError(f"{topology.path}: no container of {node} is up: `{how}`")
+        labels, state = found[node]
         if labels.get(SETTINGS) != settings_digest(topology, node):
             raise SquallError(
                 f"{topology.path}: {node} was brought up with other settings than this scenario, or --set, asks for"
             )
-        if found[node]["State"] != "running":
-            raise SquallError(f"{node} is {found[node]['State']}: bring the platform up again")
+        if state != "running":
+            raise SquallError(f"{node} is {state}: bring the platform up again")
+
+
+def refuse_taps(topology: Topology, taps: Sequence[str]) -> None:
+    """Raises `SquallError` where there are any."""
+    if taps:
+        raise SquallError(
+            f"{topology.path}: a platform that is up already has no place for a tap on {taps[0]}"
+        )
+
+
+async def join(cluster: DockerCluster) -> DockerCluster:
+    """Whose containers are held already. Raises `RuntimeFailure` with what a node that is not ready said last."""
+    try:
+        await cluster.listen()
+        await cluster.keep()
+        await together(*(cluster.ready(node, READY_WITHIN) for node in cluster.plan.topology.nodes))
+    except BaseException:
+        await cluster.close()
+        raise
+    return cluster

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import RuntimeFailure
 from harness.runtime.base import NodeState
+from harness.runtime.containers.engine import Engine
 from harness.runtime.containers.layout import TOXIPROXY_NODE
 from harness.runtime.containers.leases import reconnect
 from harness.runtime.leased import LOG_TAIL, LeasedCluster, indented, log_path
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from harness.runtime.base import Plan
-    from harness.runtime.containers.engine import Engine
     from harness.runtime.containers.layout import Layout
     from harness.runtime.warden_client import WardenClient
     from harness.runtime.wire import Spawned
@@ -50,9 +50,14 @@ class DockerCluster(LeasedCluster):
     def logs(self) -> str:
         return f"docker logs {self.layout.container('NODE')}"
 
+    def at(self, node: str) -> tuple[Engine, str]:
+        """Where the node's container is, and what it is called there; toxiproxy's too."""
+        return self.engine, self.layout.container(node)
+
     def tail(self, node: str) -> str:
+        engine, container = self.at(node)
         try:
-            said = self.engine.log(self.layout.container(node), LOG_TAIL)
+            said = engine.log(container, LOG_TAIL)
         except RuntimeFailure:
             return ""
         return indented(said.decode(errors="replace").splitlines())
@@ -68,7 +73,8 @@ class DockerCluster(LeasedCluster):
 
     def state(self, node: str) -> NodeState:
         self._node(node)
-        seen = self.engine.look(self.layout.container(node))
+        engine, container = self.at(node)
+        seen = engine.look(container)
         if not seen.running:
             self._ready.discard(node)
             return NodeState.EXITED
@@ -77,12 +83,12 @@ class DockerCluster(LeasedCluster):
         return NodeState.RUNNING if node in self._ready else NodeState.STARTING
 
     async def kill(self, node: str) -> None:
-        await self._do(node, self.engine.kill)
+        await self._do(node, Engine.kill)
         await self._until(node, NodeState.EXITED)
 
     async def stop(self, node: str) -> None:
         if await self._state(node) is not NodeState.EXITED:
-            await self._do(node, lambda name: self.engine.stop(name, STOP_WITHIN))
+            await self._do(node, lambda engine, name: engine.stop(name, STOP_WITHIN))
         await self._until(node, NodeState.EXITED)
 
     async def pause(self, node: str) -> None:
@@ -90,19 +96,19 @@ class DockerCluster(LeasedCluster):
         if state is NodeState.EXITED:
             raise RuntimeFailure(f"{node} has exited: it can't be paused")
         if state is not NodeState.PAUSED:
-            await self._do(node, self.engine.pause)
+            await self._do(node, Engine.pause)
         await self._until(node, NodeState.PAUSED)
 
     async def resume(self, node: str) -> None:
         if await self._state(node) is NodeState.PAUSED:
-            await self._do(node, self.engine.unpause)
+            await self._do(node, Engine.unpause)
 
     async def start(self, node: str) -> None:
         state = await self._state(node)
         if state is NodeState.PAUSED:
             raise RuntimeFailure(f"{node} is paused: resume it")
         if state is NodeState.EXITED:
-            await self._do(node, self.engine.start)
+            await self._do(node, Engine.start)
         await self.ready(node, NODE_START_WITHIN)
 
     @property
@@ -110,18 +116,15 @@ class DockerCluster(LeasedCluster):
         return True
 
     async def disconnect(self, node: str) -> None:
-        await self._do(node, self._disconnect)
-
-    def _disconnect(self, container: str) -> None:
-        for network in sorted(self.engine.networks_of(container)):
-            self.engine.leave(network, container)
+        await self._do(node, _leave_all)
 
     async def connect(self, node: str) -> None:
-        await self._do(node, lambda container: reconnect(self.engine, container))
+        homes = self.layout.homes[node]
+        await self._do(node, lambda engine, container: reconnect(engine, container, homes))
 
     async def connected(self, node: str) -> bool:
-        container = self.layout.container(node)
-        joined = await asyncio.to_thread(self.engine.networks_of, container)
+        engine, container = self.at(node)
+        joined = await asyncio.to_thread(engine.networks_of, container)
         return joined >= set(self.layout.homes[node])
 
     # ------------------------------------------------------------------------------------------------------ the end
@@ -131,17 +134,22 @@ class DockerCluster(LeasedCluster):
         if not self._closed:
             await asyncio.to_thread(self._keep_logs)
         await super().close()
-        self.engine.close()
+        self.hang_up()
 
     async def detach(self) -> None:
         await super().detach()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """End the connections to engines."""
         self.engine.close()
 
     def _keep_logs(self) -> None:
         folder = self.plan.state_dir / "logs"
         for node in (*self.plan.topology.nodes, TOXIPROXY_NODE):
+            engine, container = self.at(node)
             try:
-                said = self.engine.log(self.layout.container(node))
+                said = engine.log(container)
                 folder.mkdir(parents=True, exist_ok=True)
                 log_path(self.plan, node).write_bytes(said)
             except (RuntimeFailure, OSError):
@@ -149,9 +157,9 @@ class DockerCluster(LeasedCluster):
 
     # ---------------------------------------------------------------------------------------------------- private
 
-    async def _do(self, node: str, act: Callable[[str], None]) -> None:
+    async def _do(self, node: str, act: Callable[[Engine, str], None]) -> None:
         self._node(node)
-        await asyncio.to_thread(act, self.layout.container(node))
+        await asyncio.to_thread(act, *self.at(node))
 
     async def _state(self, node: str) -> NodeState:
         return await asyncio.to_thread(self.state, node)
@@ -166,6 +174,11 @@ class DockerCluster(LeasedCluster):
             await asyncio.sleep(0.01)
 
     async def _restart_toxiproxy(self) -> None:
-        name = self.layout.container(TOXIPROXY_NODE)
-        await asyncio.to_thread(self.engine.kill, name)
-        await asyncio.to_thread(self.engine.start, name)
+        engine, container = self.at(TOXIPROXY_NODE)
+        await asyncio.to_thread(engine.kill, container)
+        await asyncio.to_thread(engine.start, container)
+
+
+def _leave_all(engine: Engine, container: str) -> None:
+    for network in sorted(engine.networks_of(container)):
+        engine.leave(network, container)

@@ -126,4 +126,3 @@ def _service(topology: Topology, made: Container, port: str) -> dict[str, Any]:
     if port:
         service["ports"] = [port]
     return service
-

@@ -90,9 +90,14 @@ def engine_url() -> str:
         url = str(kwargs_from_env().get("base_url") or DEFAULT_URL)
     except docker.errors.DockerException as error:
         raise MissingPartError(f"DOCKER_HOST and its like can't be right: {_why(error)}") from error
+    return must_be_local(url, "DOCKER_HOST")
+
+
+def must_be_local(url: str, variable: str) -> str:
+    """The URL, which `variable` named. Raises `MissingPartError` for any but that of a socket on this machine."""
     if urlsplit(url).scheme not in ("unix", "http+unix"):
         raise MissingPartError(
-            f"DOCKER_HOST={url}: an engine on another machine can't be used, because probes send to containers' own "
+            f"{variable}={url}: an engine on another machine can't be used, because probes send to containers' own "
             "addresses; run squall on that machine"
         )
     return url
@@ -115,6 +120,14 @@ def connect(url: str = "", within: float = CALL_WITHIN) -> Engine:
             f"{OLDEST[0]}.{OLDEST[1]} is needed"
         )
     return Engine(url, client, str(version["Version"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Swarm:
+    """What an engine is in its swarm; `node`: its id there, "" where it is in none."""
+
+    node: str
+    manager: bool
 
 
 class Engine:
@@ -144,6 +157,26 @@ class Engine:
             raise MissingPartError(
                 f"{self.url} is {what}, whose networks this machine can't reach; use an engine that runs as root on it"
             )
+
+    # ------------------------------------------------------------------------------------------------------- swarm
+
+    def swarm(self) -> Swarm:
+        with _mapped("info"):
+            found = self._api.info().get("Swarm") or {}
+        active = found.get("LocalNodeState") == "active"
+        return Swarm(
+            str(found.get("NodeID", "")) if active else "", bool(found.get("ControlAvailable"))
+        )
+
+    def machines(self, label: str) -> dict[str, str]:
+        """Of the swarm that it manages: id to name of those with the label."""
+        with _mapped("list the swarm's machines"):
+            nodes = self._api.nodes()
+        return {
+            node["ID"]: str(node["Description"]["Hostname"])
+            for node in nodes
+            if label in (node["Spec"].get("Labels") or {})
+        }
 
     # ---------------------------------------------------------------------------------------------------- networks
 
@@ -247,16 +280,14 @@ class Engine:
                 return Look(running=False, paused=False, exit_code=-1)
         return Look(bool(state["Running"]), bool(state["Paused"]), int(state["ExitCode"]))
 
+    def process_of(self, name: str) -> int:
+        """The first process of a container that runs, as its machine numbers it."""
+        with _mapped(f"look at {name}"):
+            return int(self._api.inspect_container(name)["State"]["Pid"])
+
     def networks_of(self, name: str) -> set[str]:
         with _mapped(f"look at {name}"):
             return set(self._api.inspect_container(name)["NetworkSettings"]["Networks"])
-
-    def homes(self, name: str) -> dict[str, str]:
-        """The networks that it was made for, with its address in each."""
-        with _mapped(f"look at {name}"):
-            labels = self._api.inspect_container(name)["Config"]["Labels"]
-        homes: dict[str, str] = json.loads(labels[HOMES])
-        return homes
 
     def log(self, name: str, tail: int | None = None) -> bytes:
         with _mapped(f"log of {name}"):

@@ -4,6 +4,7 @@ those that nobody holds any more.
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import MissingPartError, RuntimeFailure
-from harness.runtime.containers.engine import LEASE, NODE, ROOM, Engine, connect, engine_url
+from harness.runtime.containers.engine import HOMES, LEASE, NODE, ROOM, Engine, connect, engine_url
 from harness.runtime.home import Room
+from harness.runtime.wire import Where
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness.fault import Undo
 
@@ -59,34 +61,46 @@ def _remove_all(engine: Engine, label: str) -> None:
         time.sleep(0.05)
 
 
-def undo(url: str, lease: str, borrowed: str, undos: Sequence[Undo]) -> None:
-    """Start, resume or connect nodes of the lease again, or of those labelled `borrowed`. Safe to do twice.
+def undo(url: str, lease: str, borrowed: Mapping[str, Where], undos: Sequence[Undo]) -> None:
+    """Start, resume or connect nodes of the lease again, or those `borrowed`. Safe to do twice. Raises `RuntimeFailure`."""
+    nodes = borrowed or _nodes_of(url, lease)
+    for each in undos:
+        found = nodes[each.subject]
+        engine = _reach(found.engine)
+        try:
+            _undo(engine, found, each.action)
+        finally:
+            engine.close()
 
-    Raises `RuntimeFailure`.
-    """
+
+def _nodes_of(url: str, lease: str) -> dict[str, Where]:
     engine = _reach(url)
     try:
-        containers, _ = engine.labelled(borrowed or f"{LEASE}={lease}")
-        by_node = {c["Labels"][NODE]: c for c in containers}
-        for each in undos:
-            found = by_node[each.subject]
-            match each.action:
-                case "start":
-                    engine.start(found["Id"])
-                case "resume":
-                    if engine.look(found["Id"]).paused:
-                        engine.unpause(found["Id"])
-                case "connect":
-                    reconnect(engine, found["Id"])
-                case other:
-                    raise RuntimeFailure(f"unknown undo '{other}'")
+        containers, _ = engine.labelled(f"{LEASE}={lease}")
     finally:
         engine.close()
+    return {
+        each["Labels"][NODE]: Where(url, each["Id"], json.loads(each["Labels"][HOMES]))
+        for each in containers
+    }
 
 
-def reconnect(engine: Engine, container: str) -> None:
-    """Join every network that its label says it belongs to. Idempotent."""
-    for network, address in engine.homes(container).items():
+def _undo(engine: Engine, found: Where, action: str) -> None:
+    match action:
+        case "start":
+            engine.start(found.container)
+        case "resume":
+            if engine.look(found.container).paused:
+                engine.unpause(found.container)
+        case "connect":
+            reconnect(engine, found.container, found.homes)
+        case other:
+            raise RuntimeFailure(f"unknown undo '{other}'")
+
+
+def reconnect(engine: Engine, container: str, homes: Mapping[str, str]) -> None:
+    """Join every network that it belongs to, at its address there. Idempotent."""
+    for network, address in homes.items():
         if network not in engine.networks_of(container):
             engine.join(network, container, address)
 

@@ -61,9 +61,7 @@ def render(topology: Topology) -> str:
         "networks": {network.name: _network(network) for network in laid.networks},
     }
     zones = list(laid.zones)
-    head = HEADER.format(
-        path=topology.path, image=IMAGE, zone=zones[0], zones=", ".join(zones)
-    )
+    head = HEADER.format(path=topology.path, image=IMAGE, zone=zones[0], zones=", ".join(zones))
     return head + yaml.safe_dump(document, sort_keys=False, width=120)
 
 
@@ -118,9 +116,7 @@ def _networks(topology: Topology, laid: Layout, made: Container) -> list[str]:
     return [*made.networks, *(network.name for network in groups)]
 
 
-def _service(
-    topology: Topology, made: Container, networks: list[str], zone: str
-) -> dict[str, Any]:
+def _service(topology: Topology, made: Container, networks: list[str], zone: str) -> dict[str, Any]:
     service = _plain(topology, made.node, networks)
     service |= {
         "command": written.command(made, _addresses(made)),

@@ -51,7 +51,7 @@ def settings_digest(topology: Topology, node: str) -> str:
 def containers(
     plan: Plan, laid: Layout, links: Mapping[str, tuple[Address, Address]]
 ) -> list[Container]:
-    """toxiproxy first. `links`: where each listens and where it sends on."""
+    """Toxiproxy first. `links`: where each listens and where it sends on."""
     blueprint = Blueprint(plan, laid, IMAGE, seed=0)
     nodes = plan.topology.nodes.values()
     return [_toxiproxy(blueprint, links), *(_unpacking(blueprint.of(node)) for node in nodes)]
