@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from harness.errors import SquallError
+from harness.placeholders import nodes_named
 from harness.runtime.base import Address, Plan
 from harness.runtime.containers import layout as layouts
 from harness.runtime.containers import written
@@ -54,6 +55,11 @@ def render(topology: Topology) -> str:
     written.check(topology)
     if taken := {LEG_NODE, TOXIPROXY_NODE} & set(topology.nodes):
         raise SquallError(f"{topology.path}: in a stack no node can be called {min(taken)}")
+    settings = [node.settings for node in topology.nodes.values()]
+    if topology.endpoints.named or any(nodes_named(settings)):
+        raise SquallError(
+            f"{topology.path}: nodes know others by their addresses, which a stack has not before it is up"
+        )
     laid = layouts.lay_out(topology, layouts.SWARM_BLOCK)
     document = {
         "version": "3.9",
