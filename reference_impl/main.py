@@ -27,6 +27,7 @@ from reference_impl.database.role import Database
 from reference_impl.dns.role import Dns
 from reference_impl.failover.role import Failover
 from reference_impl.hub.role import Hub
+from reference_impl.objectstore.role import Objects
 from reference_impl.pop.role import Pop
 from reference_impl.role import Env, Role
 from reference_impl.stream.role import StreamServer
@@ -44,6 +45,7 @@ ROLES: Mapping[str, RoleFactory] = {
     "dns": Dns,
     "failover": Failover,
     "hub": Hub,
+    "objects": Objects,
     "pop": Pop,
     "stream": StreamServer,
     "witness": Witness,
