@@ -21,6 +21,8 @@ import uvloop
 from reference_impl.alerts.role import AlertSink
 from reference_impl.anycast.role import Anycast
 from reference_impl.api.role import Api
+from reference_impl.backup.restorer import Restorer
+from reference_impl.backup.role import BackupNode
 from reference_impl.balancer.role import Balancer
 from reference_impl.config import ConfigError, NodeConfig, load
 from reference_impl.database.role import Database
@@ -40,6 +42,7 @@ ROLES: Mapping[str, RoleFactory] = {
     "alerts": AlertSink,
     "anycast": Anycast,
     "api": Api,
+    "backup": BackupNode,
     "balancer": Balancer,
     "database": Database,
     "dns": Dns,
@@ -47,6 +50,7 @@ ROLES: Mapping[str, RoleFactory] = {
     "hub": Hub,
     "objects": Objects,
     "pop": Pop,
+    "restorer": Restorer,
     "stream": StreamServer,
     "witness": Witness,
 }
