@@ -27,10 +27,9 @@ class ProgramError(Exception):
 
 
 class ProgramSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Timeouts in s. `slot`: the replication slot that keeps WAL until it was received."""
+    """Timeouts in s."""
 
     user: str = "squall"
-    slot: str = "squall_backup"
     backup_timeout: Positive = 600.0
     call_timeout: Positive = 60.0
 
@@ -61,7 +60,7 @@ class Programs(Protocol):
         """Into a new folder."""
         ...
 
-    async def receive_wal(self, into: Path) -> None:
+    async def receive_wal(self, into: Path, slot: str) -> None:
         """Stream WAL into files until the connection ends, which raises `ProgramError`; cancel it to stop."""
         ...
 
@@ -113,14 +112,10 @@ class PostgresPrograms:
             "tar", "--no-same-owner", "-xzf", str(archive), "-C", str(folder),
         )  # fmt: skip
 
-    async def receive_wal(self, into: Path) -> None:
-        slot = f"--slot={self.settings.slot}"
-        receive = ["pg_receivewal", "-d", self.conninfo]
-        create = [*receive, slot, "--create-slot", "--if-not-exists"]
-        await self._run(self.settings.call_timeout, *create)
+    async def receive_wal(self, into: Path, slot: str) -> None:
         # Told often, the server lets go of what has been flushed; by itself it would keep ten seconds more.
-        options = ["--no-loop", "--status-interval=1"]
-        await self._run(None, *receive, "-D", str(into), slot, *options)
+        options = ["--no-loop", "--status-interval=1", f"--slot={slot}"]
+        await self._run(None, "pg_receivewal", "-d", self.conninfo, "-D", str(into), *options)
         raise ProgramError("pg_receivewal ended: the server closed the connection")
 
     async def _run(self, within: float | None, *command: str) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from reference_impl.alerts.sender import AlertSender
 from reference_impl.backup.catalogue import Catalogue
 from reference_impl.backup.policy import DAY, HOUR, Schedule
-from reference_impl.backup.position import PrimaryPosition
+from reference_impl.backup.primary import PostgresPrimary
 from reference_impl.backup.programs import PostgresPrograms, Programs, ProgramSettings
 from reference_impl.backup.snapshots import Snapshots
 from reference_impl.backup.wal import WalSettings, WalShipper
@@ -50,7 +50,7 @@ class BackupNode:
         ]
         servers = config.upstreams("db")
         self.programs = programs or PostgresPrograms(servers, settings.postgres)
-        self.position = PrimaryPosition(servers, settings.postgres.user)
+        self.primary = PostgresPrimary(servers, settings.postgres.user)
         self.work = Path(config.state_dir) / "work"
         self.received = Path(config.state_dir) / "wal"
         self.snapshots = Snapshots(
@@ -67,7 +67,7 @@ class BackupNode:
             self.received,
             stores,
             settings.wal,
-            self.position,
+            self.primary,
             self.alerts,
             self.snapshots.demand,
         )
@@ -89,7 +89,7 @@ class BackupNode:
     async def stop(self) -> None:
         await self.site.stop()
         await self.tasks.stop()
-        self.position.close()
+        self.primary.close()
         await self.http.close()
 
     def _check_stores(self) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import gzip
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 import msgspec
 
+from reference_impl.backup.primary import Primary
 from reference_impl.backup.programs import ProgramError, Programs
 from reference_impl.backup.wal_names import (
     PARTIAL,
@@ -27,17 +28,30 @@ from reference_impl.resilience.errors import CallError
 
 WAL: Final = "wal/"
 PACKED: Final = ".gz"
+GONE: Final = "has already been removed"  # the primary has recycled what we wanted next
 Alert = Callable[[str, dict[str, object]], None]
-Position = Callable[[], Awaitable[int]]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class WalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Times in s. `every`: between two shipments, about the RPO. `overdue`: WAL that waits so long is told as an alert."""
+    """Times in s. `every`: between two shipments, about the RPO. `overdue`: WAL that waits so long is told as an alert.
 
+    `slot`: the replication slot by which the primary keeps WAL until it was received.
+    """
+
+    slot: str = "squall_backup"
     every: Positive = 1.0
     retry: Positive = 1.0
     overdue: Positive = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """The segment that is being written: `mark` tells its states apart (name, bytes written, checksum); `end`: its LSN."""
+
+    mark: tuple[str, int, int] = ("", 0, 0)
+    packed: bytes = b""
+    end: int = 0
 
 
 @dataclass(slots=True)
@@ -46,15 +60,16 @@ class _Shipment:
 
     store: ObjectStore
     whole: set[str] = field(default_factory=set)
-    piece: tuple[str, int] = ("", 0)  # name and checksum
+    piece: tuple[str, int, int] = ("", 0, 0)
     position: int = 0
     error: str = ""
 
 
 class WalShipper:
-    """Receives into `folder` and ships to all `stores`. `position` asks the primary how far its WAL is.
+    """Receives into `folder` and ships to all `stores`.
 
-    `renewed` is called when the primary is on another timeline than before: a base backup from there is wanted.
+    `renewed` is called when what was shipped before may not lead to what comes now (another timeline, a gap): a new base
+    backup is wanted.
     """
 
     def __init__(
@@ -63,7 +78,7 @@ class WalShipper:
         folder: Path,
         stores: Sequence[ObjectStore],
         settings: WalSettings,
-        position: Position,
+        primary: Primary,
         alert: Alert,
         renewed: Callable[[], None],
     ) -> None:
@@ -73,9 +88,10 @@ class WalShipper:
         self._programs = programs
         self._folder = folder
         self._shipments = [_Shipment(store) for store in stores]
-        self._ask_position = position
+        self._primary = primary
         self._alert = alert
         self._renewed = renewed
+        self._piece = _Piece()
         self._timeline = 0
         self._behind_since: float | None = None
         self._told = False
@@ -104,12 +120,16 @@ class WalShipper:
         """Until cancelled; begins again after a failure."""
         while True:
             try:
+                if await self._primary.keep_wal(self.settings.slot):
+                    self._renewed()
                 self.receiving = True
-                await self._programs.receive_wal(self._folder)
-            except ProgramError as error:
+                await self._programs.receive_wal(self._folder, self.settings.slot)
+            except (CallError, ProgramError) as error:
                 self.error = str(error)
             finally:
                 self.receiving = False
+            if GONE in self.error:
+                self._leap()
             await asyncio.sleep(self.settings.retry)
 
     async def ship(self) -> NoReturn:
@@ -131,9 +151,18 @@ class WalShipper:
 
     # ------------------------------------------------------------------------------------------------------ private
 
+    def _leap(self) -> None:
+        """Go on from what the primary still has; what is in between is lost to the archive."""
+        self._alert("WAL_GAP", {"shipped": lsn_text(self.shipped), "error": self.error})
+        for name in self._files():
+            (self._folder / name).unlink()
+        for shipment in self._shipments:
+            shipment.position = 0
+        self._renewed()
+
     async def _primary_position(self) -> int | None:
         try:
-            at = await self._ask_position()
+            at = await self._primary.position()
         except CallError as error:
             self.error = str(error)
             return None
@@ -164,15 +193,21 @@ class WalShipper:
             shipment.position = segment_start(name, len(raw)) + len(raw)
 
     async def _ship_piece(self, shipment: _Shipment, name: str) -> None:
+        piece = self._piece_of(name)
+        if piece.mark != shipment.piece:
+            await shipment.store.put(f"{WAL}{name}{PACKED}", piece.packed)
+            shipment.piece = piece.mark
+        shipment.position = max(shipment.position, piece.end)
+
+    def _piece_of(self, name: str) -> _Piece:
+        """What is written of the current segment; packed once for all locations, and only when it has changed."""
         raw = (self._folder / name).read_bytes()
-        written = raw.rstrip(b"\0")
-        mark = name, zlib.crc32(written)
-        if mark != shipment.piece:
-            await shipment.store.put(f"{WAL}{name}{PACKED}", _packed(raw))
-            shipment.piece = mark
-        if raw:
-            start = segment_start(name.removesuffix(PARTIAL), len(raw))
-            shipment.position = max(shipment.position, start + len(written))
+        written = len(raw.rstrip(b"\0"))
+        mark = name, written, zlib.crc32(raw[:written])
+        if mark != self._piece.mark:
+            start = segment_start(name.removesuffix(PARTIAL), len(raw)) if raw else 0
+            self._piece = _Piece(mark, _packed(raw), start + written)
+        return self._piece
 
     def _files(self) -> list[str]:
         """Histories first, for they tell what the segments behind them belong to; then in the WAL's order."""

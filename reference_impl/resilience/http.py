@@ -6,6 +6,7 @@ The breaker is outside and the retry inside: to the breaker, an operation is a c
 from __future__ import annotations
 
 import asyncio
+import io
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from reference_impl.resilience.retry import RetrySettings, retry
 
 T = TypeVar("T")
 BAD = 400
+LARGE = 1 << 19  # bytes of a body
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,13 @@ class HttpClient:
         Raises `CallError`, also for a status of 400 or more.
         """
         sent = {"X-Attempt": str(attempt), **(headers or {})}
+        # As a file it is sent piece by piece; at once it would hold up everything else.
+        data = io.BytesIO(body) if body and len(body) > LARGE else body
         with mapped(f"{method} {url}"):
             async with (
                 asyncio.timeout(within or self.timeout),
                 self.session.request(
-                    method, url, data=body, headers=sent, allow_redirects=False
+                    method, url, data=data, headers=sent, allow_redirects=False
                 ) as response,
             ):
                 content = await response.read()
