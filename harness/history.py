@@ -225,6 +225,49 @@ class Stall(Event, frozen=True, tag="stall"):
     lasted: int
 
 
+class Clock(Event, frozen=True, tag="clock"):
+    """The calendars of `nodes` were moved on by `by` ns, by `total` ns since the run began. `settled`: by `t` they said that
+    what had become due was done; else `seen` says what they said.
+    """
+
+    nodes: list[str]
+    by: int
+    total: int
+    settled: bool
+    seen: str = ""
+
+
+class Stored(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One object, as a store lists it: `size` in bytes."""
+
+    key: str
+    size: int
+    etag: str = ""
+
+
+class Objects(Event, frozen=True, tag="objects"):
+    """What an object store itself lists below `prefix` (`ok`), or that it did not (`error`)."""
+
+    node: str
+    prefix: str
+    ok: bool
+    error: str = ""
+    objects: list[Stored] = []
+
+
+class Call(Event, frozen=True, tag="call"):
+    """A call that the scenario made: sent at `sent` (ns), answered at `t`. `error` as in `Complete`; `data`: the JSON of the
+    answer.
+    """
+
+    label: str
+    node: str
+    sent: int
+    status: int = 0
+    error: str = ""
+    data: object = None
+
+
 AnyEvent = (
     Header
     | Phase
@@ -241,4 +284,7 @@ AnyEvent = (
     | FaultEvent
     | Note
     | Stall
+    | Clock
+    | Objects
+    | Call
 )

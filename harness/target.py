@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Getter = Callable[[object], object]
 
-CAPABILITIES = ("evaluate", "write", "read", "subscribe", "status", "alerts")
+CAPABILITIES = ("evaluate", "write", "read", "subscribe", "status", "alerts", "clock")
 
 
 def _no_headers() -> dict[str, str]:
@@ -117,6 +117,17 @@ class AlertsQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockControl:
+    """How a node's calendar is moved on by ``{n}`` s, and where its status says that what became due is done."""
+
+    method: str = "POST"
+    path: str = "/clock"
+    headers: dict[str, str] = field(default_factory=_json_headers)
+    body: str = '{"advance_s":{n}}'
+    settled: str = "settled"
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A platform as suites see it."""
 
@@ -127,6 +138,7 @@ class Target:
     subscribe: Subscribe = field(default_factory=Subscribe)
     status: StatusQuery = field(default_factory=StatusQuery)
     alerts: AlertsQuery = field(default_factory=AlertsQuery)
+    clock: ClockControl = field(default_factory=ClockControl)
     capabilities: tuple[str, ...] = CAPABILITIES
 
     def __post_init__(self) -> None:

@@ -6,8 +6,10 @@ from harness.checkers.absent import Absent
 from harness.checkers.alert import Alert
 from harness.checkers.answers import Answers
 from harness.checkers.availability import Availability
+from harness.checkers.backups import Backups
 from harness.checkers.base import Checker
 from harness.checkers.breaker import Breaker
+from harness.checkers.called import Called
 from harness.checkers.durability import Durability
 from harness.checkers.exclusive import Exclusive
 from harness.checkers.levels import Levels
@@ -30,7 +32,9 @@ CHECKERS: dict[str, type[Checker]] = {
         Alert,
         Answers,
         Availability,
+        Backups,
         Breaker,
+        Called,
         Durability,
         Exclusive,
         Levels,

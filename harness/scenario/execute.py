@@ -25,15 +25,19 @@ from harness.network.script import Script as Answers
 from harness.network.toxiproxy import CARRY_RESETS
 from harness.network.wiretap import Wiretap
 from harness.probes import AnyProbe, Site
+from harness.probes.calendar import advance
+from harness.probes.objects import list_objects
 from harness.runtime.base import Cluster, Plan, Runtime
 from harness.runtime.session import Session, open_runtime
 from harness.scenario.call import call
 from harness.scenario.environment import describe
 from harness.scenario.metronome import Metronome
 from harness.scenario.model import (
+    Advance,
     Call,
     Heal,
     Inject,
+    ListObjects,
     Phase,
     ReadBack,
     Scenario,
@@ -161,6 +165,7 @@ class _Run:
     in_force: list[_InForce] = field(default_factory=list)
     probes: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = field(default_factory=dict)
     faults: int = 0
+    moved: int = 0  # ns, by which calendars were moved on
 
     def __repr__(self) -> str:
         active = ", ".join(item.label for item in self.in_force) or "no fault"
@@ -282,7 +287,7 @@ class _Run:
         for task in done:
             task.result()
 
-    async def _step(self, step: Step, cluster: Cluster) -> None:  # noqa: C901 - one case a step, nothing more
+    async def _step(self, step: Step, cluster: Cluster) -> None:  # noqa: C901, PLR0912 - one case a step, nothing more
         match step:
             case Phase(name):
                 self.writer.write(PhaseEvent(t=self.now(), name=name))
@@ -310,6 +315,10 @@ class _Run:
                 await self.site.read_back(self._written(of), within=float(within))
             case Write(flags):
                 await self.site.write_flags(flags, within=10.0)
+            case Advance(nodes, by, within):
+                self.moved += await advance(self.site, nodes, by, within, self.moved)
+            case ListObjects(nodes, prefix, bucket, within):
+                await list_objects(self.site, nodes, bucket, prefix, within)
             case Call():
                 await call(self.site, step)
 

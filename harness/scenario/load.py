@@ -300,6 +300,8 @@ class _Words:
         "link": "link",
         "links": "link",
         "group": "client group",
+        "call": "call",
+        "away_from": "node",
     }
 
     @classmethod
@@ -314,6 +316,7 @@ class _Words:
                 "link": set(scenario.topology.links),
                 "tap": {tap.link for tap in scenario.taps},
                 "client group": set(scenario.topology.clients),
+                "call": {step.label for step in steps if isinstance(step, Call)},
             }
         )
 

@@ -132,6 +132,7 @@ class Write:
 class Call:
     """Make one HTTP request to a node, as an operator would; without a success the run ends.
 
+    With a `label` its answer, or that none came, is recorded for the check `called`, and the timeline goes on.
     `body` is sent as JSON; `{address_of: NODE}` in it is that node's address.
     """
 
@@ -141,6 +142,29 @@ class Call:
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     within: Seconds = Seconds(5.0)
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """Move the calendars of `nodes` on, and wait until all that became due by that is done.
+
+    Where it is not in time, that is recorded, and the timeline goes on: the checks judge.
+    """
+
+    nodes: tuple[str, ...]
+    by: Seconds
+    within: Seconds = Seconds(60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ListObjects:
+    """Record what object stores (S3's ListObjectsV2) have below `prefix`."""
+
+    nodes: tuple[str, ...]
+    prefix: str = ""
+    bucket: str = "backups"
+    within: Seconds = Seconds(10.0)
 
 
 Step = (
@@ -155,6 +179,8 @@ Step = (
     | Stop
     | ReadBack
     | Write
+    | Advance
+    | ListObjects
     | Call
 )
 
@@ -168,6 +194,8 @@ STEPS: dict[str, type] = {
     "stop": Stop,
     "read_back": ReadBack,
     "write": Write,
+    "advance": Advance,
+    "list_objects": ListObjects,
     "call": Call,
 }
 

@@ -6,8 +6,9 @@ import asyncio
 import os
 import pwd
 import signal
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import asyncpg
 import msgspec
@@ -73,7 +74,7 @@ class Server:
                 stdin=asyncio.subprocess.DEVNULL,
                 cwd=self.data_dir,
                 env={**os.environ, "LC_ALL": "C"},
-                **who,
+                preexec_fn=None if who is None else partial(_become, who),
             )  # fmt: skip
         except OSError as error:
             raise ServerError(f"postgres can't be run: {error.strerror}") from None
@@ -112,16 +113,19 @@ class Server:
             connection.terminate()
 
 
-def _server_user() -> dict[str, Any]:
-    """How the child is started: as nobody where we are root."""
-    if os.geteuid() != 0:
-        return {}
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+def _server_user() -> pwd.struct_passwd | None:
+    """Who it runs as where we are root; None: as we do."""
+    return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
-def _give(data_dir: Path, who: dict[str, Any]) -> None:
-    if who:
+def _become(who: pwd.struct_passwd) -> None:
+    os.setgroups([])
+    os.setgid(who.pw_gid)
+    os.setuid(who.pw_uid)
+
+
+def _give(data_dir: Path, who: pwd.struct_passwd | None) -> None:
+    if who is not None:
         for path in (data_dir, *data_dir.rglob("*")):
-            os.chown(path, who["user"], who["group"], follow_symlinks=False)
+            os.chown(path, who.pw_uid, who.pw_gid, follow_symlinks=False)
     data_dir.chmod(0o700)
