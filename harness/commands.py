@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, suites: Suites) -> int:
     scenarios = _select(args, suites)
     kind = find_kind(args.runtime)
     for scenario in scenarios:
-        check_faults(scenario, has_interfaces=kind.has_interfaces)
+        check_faults(scenario, has_interfaces=kind.has_interfaces, has_files=kind.has_files)
     parts = prepare(args.runtime, [scenario.topology for scenario in scenarios], _say)
     folder = conformance.RunFolder.create(args.out)
     jobs = max(1, kind.lanes if args.jobs is None or kind.lanes == 1 else args.jobs)

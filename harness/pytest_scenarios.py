@@ -131,7 +131,8 @@ class Squall:
         started = time.monotonic()
         set_nice(MEASURING)
         try:
-            check_faults(scenario, has_interfaces=find_kind(self.runtime).has_interfaces)
+            kind = find_kind(self.runtime)
+            check_faults(scenario, has_interfaces=kind.has_interfaces, has_files=kind.has_files)
             execute(scenario, folder, self._run.id, self._session(scenario.topology), _tell)
         except SquallError as error:
             result = unfinished(scenario, str(error), time.monotonic() - started)

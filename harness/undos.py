@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from harness.errors import RuntimeFailure
 from harness.network.reach import probe, protocol_of
 from harness.runtime.base import NodeState
+from harness.runtime.spot import Spot
 
 if TYPE_CHECKING:
     from harness.fault import Undo
@@ -27,7 +28,7 @@ async def condition(cluster: Cluster, undo: Undo) -> str:
     return words(undo) if lasts else f"{words(undo)}, as recorded, but no longer"
 
 
-def words(undo: Undo) -> str:
+def words(undo: Undo) -> str:  # noqa: PLR0911 - a table, one line for each
     """What is so as long as it has not been undone."""
     match undo.action:
         case "start":
@@ -40,6 +41,8 @@ def words(undo: Undo) -> str:
             return f"{undo.subject} is cut"
         case "remove-toxic":
             return f"{undo.subject} has {undo.detail}"
+        case "mend":
+            return f"{undo.subject} has a flipped bit in {Spot.parse(undo.detail).path}"
     return f"{undo.subject}: {undo.action} is due"
 
 
@@ -51,6 +54,9 @@ async def in_force(cluster: Cluster, undo: Undo) -> bool:
         return cluster.state(undo.subject) is NodeState.PAUSED
     if undo.action == "connect":
         return not await cluster.connected(undo.subject)
+    if undo.action == "mend":
+        spot = Spot.parse(undo.detail)
+        return spot.read(cluster.folder(undo.subject)) == spot.flipped
     link = await cluster.network.state(undo.subject)
     if undo.action == "restore":
         return not link.enabled

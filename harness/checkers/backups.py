@@ -46,7 +46,7 @@ class Backups(Checker):
     name: ClassVar[str] = "backups"
 
     def __call__(self, history: History) -> list[Finding]:
-        results = [self._places(history)]
+        results = []
         for node in self.nodes:
             book = _Book.of(history, node, self.prefix)
             judged = [self._schedule(book), self._kept(book), self._let_go(book)]
@@ -54,6 +54,7 @@ class Backups(Checker):
                 result.subject = f"{self.prefix} at {node}"
                 result.doubts += book.doubts
             results += judged
+        results.append(self._places(history))
         for result in results:
             result.doubts += [*run_doubts(history), *fault_doubts(history, history.last)]
         return [result.finding(self) for result in results]

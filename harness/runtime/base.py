@@ -99,6 +99,15 @@ class Cluster(Protocol):
         """Whether it has its interface, as the runtime sees it now."""
         ...
 
+    @property
+    def has_files(self) -> bool:
+        """Whether what nodes keep on their disks can be reached, which `corrupt` changes."""
+        ...
+
+    def folder(self, node: str) -> Path:
+        """Where a node that was started keeps what it keeps."""
+        ...
+
     def state(self, node: str) -> NodeState:
         """As the operating system or the container engine sees it now, not as we last left it."""
         ...
@@ -142,6 +151,7 @@ class Kind(Protocol):
     """One way to run nodes, known by its name in `harness.runtime.session.KINDS`."""
 
     has_interfaces: bool  # as its clusters' nodes
+    has_files: bool  # as its clusters
     lanes: int  # clusters that two cores can measure side by side
     in_waves: (
         bool  # to start or end a cluster is so much work that it must not happen beside a timeline

@@ -204,6 +204,18 @@ class ProcessCluster(LeasedCluster):
     def has_interfaces(self) -> bool:
         return False
 
+    @property
+    def has_files(self) -> bool:
+        return True
+
+    def folder(self, node: str) -> Path:
+        """The working directory of its process."""
+        pid = self.pid(self._node(node).name)
+        try:
+            return Path(f"/proc/{pid or 0}/cwd").readlink()
+        except OSError as error:
+            raise RuntimeFailure(f"{node} must run for its files to be found: {error}") from None
+
     async def disconnect(self, node: str) -> None:
         raise RuntimeFailure(
             f"{node} can't be disconnected: processes share the loopback interface"
@@ -254,6 +266,7 @@ class ProcessKind:
     """Nodes are processes, `harness.runtime.base.Kind`."""
 
     has_interfaces = False
+    has_files = True
     lanes = 6
     in_waves = False
 

@@ -38,6 +38,7 @@ from harness.runtime.base import Address
 from harness.runtime.home import PidRecord, Room, home_lock, locked
 from harness.runtime.ledger import Ledger
 from harness.runtime.programs import adopt_orphans, die_with_parent, fork_helper, fork_node
+from harness.runtime.spot import Spot
 from harness.runtime.sysv import remove_segment
 from harness.runtime.wire import (
     MAX_LINE,
@@ -568,6 +569,10 @@ class Warden:
                 ledger.done(entry.id)
             elif entry.undo.action == "start":
                 self._respawn(cluster, entry.undo.subject)
+                ledger.done(entry.id)
+            elif entry.undo.action == "mend" and entry.undo.subject in cluster.specs:
+                spec = cluster.specs[entry.undo.subject]
+                Spot.parse(entry.undo.detail).mend(Path(spec.cwd))
                 ledger.done(entry.id)
             else:
                 links.append(entry)

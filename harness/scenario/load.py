@@ -334,15 +334,21 @@ class _Paper:
 
     topology: Topology
     has_interfaces: bool = True  # as some runtime has it
+    has_files: bool = True
 
     @property
     def plan(self) -> _Paper:
         return self
 
 
-def check_faults(scenario: Scenario, *, has_interfaces: bool) -> None:
-    """Whether each fault can be done where nodes have, or have no, interfaces of their own. Raises `SquallError`."""
-    paper = _Paper(scenario.topology, has_interfaces)
+def check_faults(
+    scenario: Scenario, *, has_interfaces: bool = True, has_files: bool = True
+) -> None:
+    """Whether each fault can be done where nodes have interfaces of their own and their files can be reached, or not.
+
+    Raises `SquallError`.
+    """
+    paper = _Paper(scenario.topology, has_interfaces, has_files)
     for step in scenario.steps:
         if isinstance(step, Inject):
             try:

@@ -51,6 +51,8 @@ def topology() -> Topology:
 class FakeCluster:
     """`harness.runtime.base.Cluster` over tiny processes; `network` is set anew for each test by `wire`."""
 
+    has_files = True
+
     def __init__(self) -> None:
         shape = topology()
         where = {name: Address(claim_host(), node.port) for name, node in shape.nodes.items()}
@@ -140,6 +142,9 @@ class FakeCluster:
                     return
             assert time.monotonic() < deadline, f"{node} never listened"
             await asyncio.sleep(0.01)
+
+    def folder(self, node: str) -> Path:
+        return Path("/nowhere") / node
 
     async def close(self) -> None:
         for process in self.processes.values():

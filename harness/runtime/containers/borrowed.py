@@ -58,6 +58,7 @@ class ComposeKind:
     """Nodes are the containers of a Compose project, `harness.runtime.base.Kind`. One scenario at a time."""
 
     has_interfaces = True
+    has_files = False
     in_waves = False
     lanes = 1
 

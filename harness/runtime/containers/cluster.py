@@ -14,6 +14,7 @@ from harness.runtime.leased import LOG_TAIL, LeasedCluster, indented, log_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from harness.runtime.base import Plan
     from harness.runtime.containers.layout import Layout
@@ -114,6 +115,13 @@ class DockerCluster(LeasedCluster):
     @property
     def has_interfaces(self) -> bool:
         return True
+
+    @property
+    def has_files(self) -> bool:
+        return False
+
+    def folder(self, node: str) -> Path:
+        raise RuntimeFailure(f"the files of {node} are inside its container")
 
     async def disconnect(self, node: str) -> None:
         await self._do(node, _leave_all)

@@ -94,6 +94,7 @@ class DockerKind:
     """Nodes are containers, `harness.runtime.base.Kind`."""
 
     has_interfaces = True
+    has_files = False
     lanes = 3
     in_waves = True
 
