@@ -17,6 +17,7 @@ import msgspec
 from reference_impl.backup.wal_names import parse_lsn
 from reference_impl.config import Upstream
 
+GENTLY: Final = ("nice", "-n", "15")  # what takes much of the machine gives way to those who serve
 STOP_WITHIN: Final = 1.0  # s that a program gets to end
 LAST_WORDS: Final = 300  # characters
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -91,18 +92,20 @@ class PostgresPrograms:
         options = ["--format=plain", "--wal-method=fetch", "--checkpoint=fast", "--no-sync"]
         await self._run(
             self.settings.backup_timeout,
-            "pg_basebackup", "-d", self.conninfo, "-D", str(into), *options,
+            *GENTLY, "pg_basebackup", "-d", self.conninfo, "-D", str(into), *options,
         )  # fmt: skip
         return read_taken(into)
 
     async def verify(self, folder: Path) -> None:
-        await self._run(self.settings.call_timeout, "pg_verifybackup", "--quiet", str(folder))
+        await self._run(
+            self.settings.call_timeout, *GENTLY, "pg_verifybackup", "--quiet", str(folder)
+        )
 
     async def pack(self, folder: Path, archive: Path) -> None:
         compress = "--use-compress-program=gzip -1"
         await self._run(
             self.settings.backup_timeout,
-            "tar", compress, "-cf", str(archive), "-C", str(folder), ".",
+            *GENTLY, "tar", compress, "-cf", str(archive), "-C", str(folder), ".",
         )  # fmt: skip
 
     async def unpack(self, archive: Path, folder: Path) -> None:
@@ -119,7 +122,7 @@ class PostgresPrograms:
         raise ProgramError("pg_receivewal ended: the server closed the connection")
 
     async def _run(self, within: float | None, *command: str) -> None:
-        name = command[0]
+        name = command[0] if command[0] != GENTLY[0] else command[len(GENTLY)]
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,

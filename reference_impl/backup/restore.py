@@ -58,6 +58,7 @@ async def restore(
 
     WAL is staged beside the data directory, in `<data_dir>-wal`; it may go when recovery is over.
     """
+    _make_way(data_dir)
     passed: list[Passed] = []
     for candidate in await _candidates(stores, passed):
         try:
@@ -106,7 +107,6 @@ async def _unpack(store: ObjectStore, backup: Backup, data_dir: Path, programs: 
         raise ValueError("the archive is not the one that was verified")
     file = data_dir.with_name(f"{data_dir.name}.tar.gz")
     try:
-        _make_way(data_dir)
         file.write_bytes(archive)
         await programs.unpack(file, data_dir)
     finally:
@@ -115,9 +115,13 @@ async def _unpack(store: ObjectStore, backup: Backup, data_dir: Path, programs: 
 
 
 def _make_way(data_dir: Path) -> None:
-    if data_dir.exists():
-        data_dir.rmdir()  # an empty one only
-    data_dir.parent.mkdir(parents=True, exist_ok=True)
+    """What somebody else keeps there is never removed."""
+    try:
+        data_dir.parent.mkdir(parents=True, exist_ok=True)
+        if data_dir.exists():
+            data_dir.rmdir()
+    except OSError as error:
+        raise RestoreError(f"{data_dir} is not free: {error.strerror}") from None
 
 
 @dataclass(slots=True)

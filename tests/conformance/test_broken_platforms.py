@@ -85,6 +85,13 @@ CASES = [
         ),
         "availability",
     ),
+    Case("snapshots-stop", "B2", "b2-snapshots", ("program=tests.broken.idle_backup",), "backups"),
+    Case("keeps-two-days", "B2", "b2-snapshots", ("backup.hourly.keep=172800",), "backups"),
+    Case("one-region", "B3", "b3-daily", ("backup.daily.stores=[store-us]",), "backups"),
+    Case(
+        "stale-restore", "B4", "b4-restore", ("program=tests.broken.stale_restore",), "durability"
+    ),
+    Case("trusting", "B4", "b4-restore", ("program=tests.broken.trusting_restore",), "called"),
 ]
 
 
