@@ -47,14 +47,17 @@ class Backups(Checker):
 
     def __call__(self, history: History) -> list[Finding]:
         results = []
+        places = self._places(history)
         for node in self.nodes:
             book = _Book.of(history, node, self.prefix)
+            if not book.lives:
+                places.doubts.append(f"{node} was never seen to hold any")
             judged = [self._schedule(book), self._kept(book), self._let_go(book)]
             for result in judged:
                 result.subject = f"{self.prefix} at {node}"
                 result.doubts += book.doubts
             results += judged
-        results.append(self._places(history))
+        results.append(places)
         for result in results:
             result.doubts += [*run_doubts(history), *fault_doubts(history, history.last)]
         return [result.finding(self) for result in results]

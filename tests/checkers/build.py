@@ -3,17 +3,21 @@
 from harness.history import (
     SCHEMA,
     Alert,
+    Call,
+    Clock,
     Complete,
     End,
     FaultEvent,
     Header,
     Invoke,
+    Objects,
     Phase,
     Probe,
     ProbeEnd,
     Resolved,
     Stall,
     Status,
+    Stored,
     Stream,
     Transition,
     Wire,
@@ -36,6 +40,7 @@ class Builder:
         self.ops = {}
         self.kinds = {}
         self.wires = 0
+        self.topology = {}
 
     def add(self, event):
         self.events.append(event)
@@ -174,6 +179,21 @@ class Builder:
     def alert(self, t, name, sender="", **data):
         return self.add(Alert(t=ns(t), name=name, sender=sender, data=data))
 
+    def moved(self, t, by, total, *, settled=True):
+        """The platform's calendar was moved on by `by` s, by `total` s so far."""
+        return self.add(
+            Clock(t=ns(t), nodes=["backup"], by=ns(by), total=ns(total), settled=settled, seen="x")
+        )
+
+    def listed(self, t, *keys, node="store-eu", prefix="b/", size=5, ok=True):
+        """A store lists objects; a key is a name, or a name and its ETag."""
+        pairs = [key if isinstance(key, tuple) else (key, f"etag of {key}") for key in keys]
+        objects = [Stored(key, size, etag) for key, etag in pairs]
+        return self.add(Objects(t=ns(t), node=node, prefix=prefix, ok=ok, objects=objects))
+
+    def called(self, t, label="restore", took=1.0, **answer):
+        return self.add(Call(t=ns(t + took), label=label, node="cold", sent=ns(t), **answer))
+
     def resolved(
         self, t, *nodes, probe="users", ttl=1.0, took=0.002, name="api.example.com", **more
     ):
@@ -208,7 +228,16 @@ class Builder:
         if not cut:
             events.append(End(t=ns(end), error=error))
         return History(
-            Header(t=0, schema=SCHEMA, origin=0, wall=WALL, scenario="s", run="r"), events
+            Header(
+                t=0,
+                schema=SCHEMA,
+                origin=0,
+                wall=WALL,
+                scenario="s",
+                run="r",
+                topology=self.topology,
+            ),
+            events,
         )
 
 

@@ -314,10 +314,39 @@ def procedure():
     return checker, b
 
 
+REGIONS = {"nodes": {"db": {"region": "us"}, "store-eu": {"region": "eu"}}}
+
+
+def hourly(b, hours=12, keep=5, made=lambda hour: True, **more):
+    """A store that is listed hour by hour, 0.1 s apart; what is made in an hour is kept for `keep` hours."""
+    b.topology = REGIONS
+    for hour in range(hours):
+        t = 0.5 + hour * 0.1
+        b.moved(t, 3600, hour * 3600)
+        keys = [f"b/{n:03}" for n in range(max(0, hour - keep + 1), hour + 1) if made(n)]
+        b.listed(t + 0.05, *keys, **more)
+    return b
+
+
+def backups():
+    b = hourly(Builder().fault(3.0, 6.0))
+    return CHECKERS["backups"](
+        requirement="B2", nodes=("store-eu",), prefix="b/", every=3600.0, keep=5 * 3600.0,
+        away_from="db",
+    ), b  # fmt: skip
+
+
+def called():
+    b = Builder().fault(3.0, 8.0).called(4.0, status=200, data={"point": {"piece": True}})
+    return CHECKERS["called"](
+        requirement="B4", call="restore", within=2.0, holds={"point.piece": True}
+    ), b
+
+
 SOUND = {
     f.__name__: f
     for f in (
-        absent, alert, answers, availability, breaker, durability, exclusive, levels, names, procedure, propagation, reconnect_spread,
+        absent, alert, answers, availability, backups, breaker, called, durability, exclusive, levels, names, procedure, propagation, reconnect_spread,
         reconvergence, recovery, retries, route, staleness, status_field, stream,
     )
 }  # fmt: skip

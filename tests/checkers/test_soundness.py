@@ -11,10 +11,12 @@ from harness.checkers import CHECKERS
 from harness.checkers.soundness import fault_doubts, probe_doubts
 from harness.history import (
     Alert,
+    Call,
     Complete,
     End,
     FaultEvent,
     Invoke,
+    Objects,
     Probe,
     ProbeEnd,
     Status,
@@ -82,7 +84,10 @@ def test_ended_by_an_error(name):
 @pytest.mark.parametrize("name", SOUND)
 def test_nothing_seen_never_passes(name):
     history = without(
-        sound(name), lambda e: isinstance(e, Invoke | Complete | Stream | Wire | Status | Alert)
+        sound(name),
+        lambda e: isinstance(
+            e, Invoke | Complete | Stream | Wire | Status | Alert | Objects | Call
+        ),
     )
     got = verdicts(name, history)
     if name == "alert":  # that none comes before the fault was watched, and holds
@@ -122,7 +127,15 @@ def test_a_fault_not_shown(name, how):
     "name",
     sorted(
         set(SOUND)
-        - {"recovery", "reconvergence", "reconnect_spread", "alert", "status_field", "names"}
+        - {
+            "recovery",
+            "reconvergence",
+            "reconnect_spread",
+            "alert",
+            "called",
+            "status_field",
+            "names",
+        }
     ),
 )
 def test_a_heal_not_shown_where_the_check_looks_past_it(name):

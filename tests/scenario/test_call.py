@@ -6,6 +6,7 @@ import json
 import pytest
 
 from harness.errors import RuntimeFailure, SpecError
+from harness.history import Call as Made
 from harness.history import Note
 from harness.scenario.call import call
 from harness.scenario.load import load_scenario
@@ -78,3 +79,25 @@ def test_names_in_it_must_be_known(tmp_path, step, says):
     path.write_text(SCENARIO.replace("  - wait: 1s", f"  - call: {step}\n  - wait: 1s"))
     with pytest.raises(SpecError, match=says):
         load_scenario(path)
+
+
+@pytest.mark.parametrize(
+    ("answer", "recorded"),
+    [
+        (reply({"took": [1]}), {"status": 200, "error": "", "data": {"took": [1]}}),
+        (reply(b"no", status=503), {"status": 503, "error": "SERVICE_UNAVAILABLE", "data": "no"}),
+        (Act.RESET, {"status": 0, "error": "CONNECTION_RESET", "data": None}),
+        (Act.HANG, {"status": 0, "error": "TIMEOUT", "data": None}),
+    ],
+)
+def test_with_a_label_whatever_comes_is_recorded_for_a_check(answer, recorded):
+    async def main():
+        async with serving(lambda r: answer) as server:
+            site, log = site_for(server.port)
+            await call(site, Call("app", "/x", within=0.3, label="restore"))
+        (made,) = log.of(Made)
+        assert (made.label, made.node) == ("restore", "app")
+        assert {name: getattr(made, name) for name in recorded} == recorded
+        assert made.t > made.sent
+
+    asyncio.run(main())
