@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 import signal
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -14,6 +12,7 @@ import asyncpg
 import msgspec
 
 from reference_impl.backup.programs import end
+from reference_impl.database.programs import child_setup, own
 
 STOP_WITHIN: Final = 1.5  # s, for a fast shutdown
 POLL: Final = 0.1  # s
@@ -66,15 +65,14 @@ class Server:
             "port": str(self.settings.port),
         }
         words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-        who = _server_user()
-        _give(self.data_dir, who)
+        _give(self.data_dir)
         try:
             self._process = await asyncio.create_subprocess_exec(
                 "postgres", "-D", str(self.data_dir), *words,
                 stdin=asyncio.subprocess.DEVNULL,
                 cwd=self.data_dir,
                 env={**os.environ, "LC_ALL": "C"},
-                preexec_fn=None if who is None else partial(_become, who),
+                preexec_fn=child_setup(),
             )  # fmt: skip
         except OSError as error:
             raise ServerError(f"postgres can't be run: {error.strerror}") from None
@@ -113,19 +111,8 @@ class Server:
             connection.terminate()
 
 
-def _server_user() -> pwd.struct_passwd | None:
-    """Who it runs as where we are root; None: as we do."""
-    return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
-
-
-def _become(who: pwd.struct_passwd) -> None:
-    os.setgroups([])
-    os.setgid(who.pw_gid)
-    os.setuid(who.pw_uid)
-
-
-def _give(data_dir: Path, who: pwd.struct_passwd | None) -> None:
-    if who is not None:
-        for path in (data_dir, *data_dir.rglob("*")):
-            os.chown(path, who.pw_uid, who.pw_gid, follow_symlinks=False)
+def _give(data_dir: Path) -> None:
+    """Let PostgreSQL's user own all of it."""
+    for path in (data_dir, *data_dir.rglob("*")):
+        own(path)
     data_dir.chmod(0o700)
