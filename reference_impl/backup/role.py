@@ -9,7 +9,7 @@ import msgspec
 
 from reference_impl.alerts.sender import AlertSender
 from reference_impl.backup.catalogue import Catalogue
-from reference_impl.backup.policy import DAY, HOUR, Schedule
+from reference_impl.backup.policy import DAY, HOUR, Positive, Schedule
 from reference_impl.backup.primary import PostgresPrimary
 from reference_impl.backup.programs import PostgresPrograms, Programs, ProgramSettings
 from reference_impl.backup.snapshots import Snapshots
@@ -22,11 +22,25 @@ from reference_impl.role import Env
 from reference_impl.web import Site, Tasks
 
 
-class BackupSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`hourly` and `daily` as the specification has them; their `stores` say which of the "store" links they go to."""
+class Hourly(Schedule, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A `Schedule`, as the specification has it."""
 
-    hourly: Schedule = Schedule(every=HOUR, keep=7 * DAY)
-    daily: Schedule = Schedule(every=DAY, keep=90 * DAY)
+    every: Positive = HOUR
+    keep: Positive = 7 * DAY
+
+
+class Daily(Schedule, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A `Schedule`, as the specification has it."""
+
+    every: Positive = DAY
+    keep: Positive = 90 * DAY
+
+
+class BackupSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The `stores` of a schedule say which of the "store" links its backups go to."""
+
+    hourly: Hourly = Hourly()
+    daily: Daily = Daily()
     wal: WalSettings = WalSettings()
     store: StoreSettings = StoreSettings()
     postgres: ProgramSettings = ProgramSettings()

@@ -9,10 +9,12 @@ import sys
 
 import pytest
 
+from harness import undos
 from harness.errors import RuntimeFailure, SquallError
 from harness.fault import Undo
 from harness.runtime import doctor, persistent, procfs
 from harness.runtime.base import NodeState
+from harness.runtime.spot import Spot
 from tests.runtime import contract
 
 FAULT = """
@@ -172,3 +174,29 @@ def test_config_of_a_kept_cluster_is_in_its_room(cluster_name, squall_home):
         return config
 
     assert asyncio.run(run())["state_dir"].startswith(str(squall_home))
+
+
+def test_a_flipped_bit_is_mended_by_the_warden(cluster_name):
+    async def run():
+        async with asyncio.timeout(20):
+            made = await persistent.up(contract.topology(), cluster_name)
+            file = made.folder("a") / "kept"
+            file.write_bytes(b"whole")
+            spot = Spot.choose(made.folder("a"), "kept")
+            undo = Undo(action="mend", subject="a", detail=str(spot))
+            await made.record(undo, hold=True)
+            spot.flip(made.folder("a"))
+            await made.detach()
+            again = await persistent.attach(cluster_name)
+            assert file.read_bytes() != b"whole"
+            assert await undos.condition(again, undo) == "a has a flipped bit in kept"
+            await again.carry_out(await again.outstanding())
+            assert file.read_bytes() == b"whole"
+            assert (
+                await undos.condition(again, undo)
+                == f"{undos.words(undo)}, as recorded, but no longer"
+            )
+            assert (await undos.healed(again, undo))[0]
+            await again.detach()
+
+    asyncio.run(run())
