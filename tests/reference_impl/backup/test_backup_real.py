@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import itertools
+import json
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -101,20 +103,7 @@ class Platform:
     async def shipped(self, db):
         """Until everything that is committed now is in every store."""
         at = parse_lsn(await db.fetchval("SELECT pg_current_wal_flush_lsn()::text"))
-        await until(
-            lambda: self.backup.wal.shipped + 8 >= at,
-            PATIENT,
-            lambda: (
-                hex(at),
-                self.backup,
-                self.backup.wal.status(),
-                [
-                    (p.name, len(p.read_bytes().rstrip(b"\0")))
-                    for p in self.backup.received.iterdir()
-                ],
-                self.backup.tasks,
-            ),
-        )
+        await until(lambda: self.backup.wal.shipped + 8 >= at, PATIENT, lambda: self.backup)
 
     def advance(self, seconds):
         self.backup.clock.advance(seconds)
@@ -252,5 +241,36 @@ def test_a_lost_connection_is_taken_up_again(on_platform):
         await platform.shipped(db)
         await platform.restorer.restore()
         assert await kept(platform) == [1, 2]
+
+    on_platform(test)
+
+
+async def command(*words):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "reference_impl.backup", *map(str, words),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await asyncio.wait_for(process.communicate(), PATIENT)
+    return process.returncode, out.decode(), err.decode()
+
+
+def test_the_command_makes_a_data_directory(on_platform):
+    async def test(platform, db):
+        await insert(db, 1)
+        await platform.shipped(db)
+        file, data = platform.room / "node.json", platform.room / "by-hand"
+        file.write_bytes(msgspec.json.encode(platform.restorer.config))
+        code, out, err = await command("restore", file, data)
+        assert (code, err) == (0, "")
+        assert json.loads(out)["store"] in ("store-us", "store-eu")
+        assert (data / "recovery.signal").exists()
+        assert (data / "PG_VERSION").exists()
+        code, _, err = await command("restore", file, data)
+        assert code == 1
+        assert "is not free" in err
+        code, _, err = await command("restore", file, platform.room / "x", "2026-01-01T00:00:00")
+        assert code == 2
+        assert "no time zone" in err
+        assert (await command("store"))[0] == 2
 
     on_platform(test)
