@@ -19,7 +19,7 @@ class ZoneFailure(Whole):
     mode: Loss = Loss.CRASH
 
     name: ClassVar[str] = "zone_failure"
-    colour: ClassVar[str] = "#a04000"
+    colour: ClassVar[str] = "#6e2c00"
 
     def parts(self, cluster: Cluster) -> tuple[Fault, ...]:
         topology = cluster.plan.topology

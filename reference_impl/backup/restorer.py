@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
@@ -21,6 +21,11 @@ from reference_impl.web import Site, error_response, json_response
 
 
 class RestorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`jump`: by so much the log's position goes on after a restore, for others may have seen what was not restored (compare
+    `DatabaseNodeSettings`). Whoever restores leads writers here only afterwards.
+    """
+
+    jump: Annotated[int, msgspec.Meta(ge=0)] = 0
     store: StoreSettings = StoreSettings()
     postgres: ProgramSettings = ProgramSettings()
     server: ServerSettings = ServerSettings()
@@ -81,6 +86,8 @@ class Restorer:
             point = await self.make_data_dir(until)
             fetched = loop.time() - begun
             await self.server.start()
+            if self.settings.jump:
+                await self.server.jump(self.settings.jump)
             self.restored = Restored(point, fetched, loop.time() - begun)
             return self.restored
 

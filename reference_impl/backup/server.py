@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -100,13 +102,27 @@ class Server:
         ended = f"postgres ended with {code}" if code is not None else "it was not up in time"
         raise ServerError(f"{ended}; last seen: {seen}")
 
+    async def jump(self, by: int) -> None:
+        """Let the position of the platform's log go on, if there is a log. Raises `ServerError`."""
+        try:
+            async with self._connection() as connection:
+                if await connection.fetchval("SELECT to_regclass('log_head')", timeout=2):
+                    await connection.execute("UPDATE log_head SET seq = seq + $1", by, timeout=5)
+        except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise ServerError(f"the log's position can't be moved: {error!r}") from None
+
     async def _in_recovery(self) -> bool:
+        async with self._connection() as connection:
+            return bool(await connection.fetchval("SELECT pg_is_in_recovery()", timeout=2))
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         user = self.settings.user
         connection = await asyncpg.connect(
             host=self.host, port=self.settings.port, user=user, database=user, ssl=False, timeout=2
         )
         try:
-            return bool(await connection.fetchval("SELECT pg_is_in_recovery()", timeout=2))
+            yield connection
         finally:
             connection.terminate()
 
