@@ -288,6 +288,7 @@ class Failover:
             "primary": self.lease.holder if self.lease else None,
             "epoch": self.lease.epoch if self.lease else None,
             "seen": self.seen,
+            "hears": {view.node: view.state for view in self.views.values()},
             "done": sum(record.next is None for record in self.journal.failovers),
             "failovers": [msgspec.to_builtins(record) for record in self.journal.failovers[-5:]],
             "error": self.error,
