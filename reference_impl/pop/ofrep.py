@@ -53,6 +53,7 @@ class Ofrep:
     def __init__(self, view: View, routes: Mapping[bytes, Route] | None = None) -> None:
         self._view = view
         self._routes = dict(routes or {})
+        self.who: dict[str, Any] = {"node": view.node}  # who answers, in the metadata
         self._level = view.level
         self._seq = view.seq
         self._answers: dict[Resolution, bytes] = {}
@@ -180,7 +181,7 @@ class Ofrep:
     def _metadata(self) -> dict[str, Any]:
         view = self._view
         return {
-            "node": view.node,
+            **self.who,
             "level": view.level,
             "version": view.seq,
             **level_metadata(view.level),

@@ -75,8 +75,8 @@ class StaticView:
     def flag(self, org, key):
         return self.by_org.get(org, {}).get(key)
 
-    def flags(self, org):
-        return self.by_org.get(org, {})
+    def keys(self, org):
+        return self.by_org.get(org, {}).keys()
 
     async def load(self, org, key):
         self.loads.append((org, key))
