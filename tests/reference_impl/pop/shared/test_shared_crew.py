@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -132,19 +133,13 @@ def test_every_worker_shows_an_update_as_soon_as_one_has(on_node):
     async def act(node):
         for value in range(1, 6):
             node.put("counter", value)
-            await node.until(lambda: shows(value))
+            await node.until(partial(shows, node, value))
             await node.all_answer("counter", value)
 
-    async def shows(value):
-        return (await node_.evaluate("counter"))["value"] == value
+    async def shows(node, value):
+        return (await node.evaluate("counter"))["value"] == value
 
-    async def bound(node):
-        nonlocal node_
-        node_ = node
-        await act(node)
-
-    node_ = None
-    on_node(bound)
+    on_node(act)
 
 
 def test_a_flag_that_only_the_origin_has_is_found_by_any_worker(on_node):
