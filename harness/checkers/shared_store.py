@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from harness.checkers.writes import Written
-    from harness.history_io import History
+    from harness.history_io import History, Window
 
 LEAST_UPDATES = 3  # seen by more than one worker, or nothing is shown about their order
 
@@ -73,17 +73,21 @@ class SharedStore(Checker):
         by_worker = _by_worker(chosen)
         results = [self._count(by_worker), self._order(chosen, by_worker)]
         fresh = Freshness(logs)
-        results += [self._lag(name, by_worker[name], fresh, written) for name in sorted(by_worker)]
+        lags = [self._lag(name, by_worker[name], fresh, written) for name in sorted(by_worker)]
+        for result in (*results, *lags):
+            result.doubts += self._doubts(history, spans, timely=result in lags)
+        return [result.finding(self) for result in (*results, *lags)]
+
+    def _doubts(self, history: History, spans: list[Window], *, timely: bool) -> list[str]:
+        """Who answers, and in which order, shows in answers to late requests too."""
         doubts = [
             *run_doubts(history),
             *fault_doubts(history, max((s.end for s in spans), default=0)),
-            *(d for span in spans for d in probe_doubts(history, self.probe, span)),
+            *(d for s in spans for d in probe_doubts(history, self.probe, s, timely=timely)),
         ]
         if not spans:
             doubts.append(f"the history has no phase {self.phase}")
-        for result in results:
-            result.doubts += doubts
-        return [result.finding(self) for result in results]
+        return doubts
 
     def _count(self, by_worker: dict[str, list[Answer]]) -> Result:
         return Result(
