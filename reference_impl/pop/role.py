@@ -24,7 +24,7 @@ from reference_impl.pop.http import (
     response,
 )
 from reference_impl.pop.levels import Level
-from reference_impl.pop.ofrep import Ofrep
+from reference_impl.pop.ofrep import BULK, Ofrep
 from reference_impl.pop.origin import (
     Absent,
     HttpOrigin,
@@ -165,7 +165,8 @@ class Pop:
                     b"/status": self._status,
                     b"/stream": self._stream,
                 },
-            )
+            ),
+            quick=BULK,
         )
         self.store.listen(self._arrived)
 

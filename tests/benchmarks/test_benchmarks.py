@@ -61,7 +61,7 @@ def test_an_unknown_name_is_told_with_the_known_ones(capsys):
     assert dispatcher.main(["nonsense"]) == 2
     told = capsys.readouterr().err
     assert "'nonsense'" in told
-    for name in ("evaluation", "history", "probe", "propagation", "start"):
+    for name in ("evaluation", "history", "probe", "propagation", "start", "workers"):
         assert name in told
     assert "_common" not in told
 
@@ -76,7 +76,8 @@ def test_all_run_when_none_is_named_and_the_worst_code_counts(monkeypatch):
     monkeypatch.setattr(dispatcher, "_run", fake)
     assert dispatcher.main(["--quick"]) == 2
     assert ran == [
-        (name, ["--quick"]) for name in ("evaluation", "history", "probe", "propagation", "start")
+        (name, ["--quick"])
+        for name in ("evaluation", "history", "probe", "propagation", "start", "workers")
     ]
 
 

@@ -20,7 +20,7 @@ from reference_impl.pop.http import (
     response,
 )
 from reference_impl.pop.levels import Level
-from reference_impl.pop.ofrep import SINGLE, Ofrep
+from reference_impl.pop.ofrep import BULK, SINGLE, Ofrep
 from reference_impl.pop.role import STOP_WITHIN, PopSettings
 from reference_impl.pop.shared.hot import HotFlags
 from reference_impl.pop.status import NS
@@ -91,7 +91,7 @@ class Worker:
         settings = config.settings_as(PopSettings)
         self.defaults = Defaults(settings.defaults)
         self.hot = self.make_flags(arena, settings.hot)
-        self.server = HttpServer(WorkerOfrep(self, lead))
+        self.server = HttpServer(WorkerOfrep(self, lead), quick=BULK)
         self._listener = listener
         self._tasks = Tasks()
 
