@@ -138,6 +138,7 @@ class Pop:
     ) -> None:
         self.config = config
         self.env = env
+        self.clock: Clock = self._wall_clock
         self.settings = settings = config.settings_as(PopSettings)
         self.defaults = Defaults(settings.defaults)
         self._http = HttpClient()
@@ -301,10 +302,6 @@ class Pop:
     @property
     def seq(self) -> int:
         return self.store.seq
-
-    @property
-    def clock(self) -> Clock:
-        return self._wall_clock
 
     def _wall_clock(self) -> float:
         return self.env.wall_ns() / NS

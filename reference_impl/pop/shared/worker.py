@@ -87,6 +87,7 @@ class Worker:
     ) -> None:
         self.config = config
         self.env = env
+        self.clock: Clock = self._wall_clock
         self.index = index
         settings = config.settings_as(PopSettings)
         self.defaults = Defaults(settings.defaults)
@@ -131,10 +132,6 @@ class Worker:
     @property
     def seq(self) -> int:
         return self.hot.root.seq
-
-    @property
-    def clock(self) -> Clock:
-        return self._wall_clock
 
     def _wall_clock(self) -> float:
         return self.env.wall_ns() / NS
