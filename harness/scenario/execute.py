@@ -13,13 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
 import uvloop
 
 from harness.checkers.status_field import meets
 from harness.errors import RuntimeFailure, SquallError
 from harness.fault import Fault
-from harness.history import SCHEMA, End, FaultEvent, Filled, Header, Note
+from harness.history import SCHEMA, End, FaultEvent, Header, Note
 from harness.history import Phase as PhaseEvent
 from harness.history_io import HistoryWriter
 from harness.network.script import Script as Answers
@@ -28,11 +27,11 @@ from harness.network.wiretap import Wiretap
 from harness.probes import AnyProbe, Site
 from harness.probes.calendar import advance
 from harness.probes.objects import list_objects
-from harness.probes.write import made_up
 from harness.runtime.base import Cluster, Plan, Runtime
 from harness.runtime.session import Session, open_runtime
 from harness.scenario.call import call
 from harness.scenario.environment import describe
+from harness.scenario.fill import fill
 from harness.scenario.metronome import Metronome
 from harness.scenario.model import (
     Advance,
@@ -327,19 +326,8 @@ class _Run:
                 await list_objects(self.site, nodes, bucket, prefix, within)
             case Call():
                 await call(self.site, step)
-            case Fill(flags, size, within):
-                await self._fill(flags, size, float(within))
-
-    async def _fill(self, flags: int, size: int, within: float) -> None:
-        made = await asyncio.to_thread(made_up, flags, size)
-        seq = await self.site.write_flags(made, within=within)
-        watch = StatusWatch(self.site)
-        levelled = await watch.nodes_with_levels()
-        missing = await watch.until(levelled, lambda status: status.version >= seq, within)
-        if missing:
-            raise RuntimeFailure(f"the flags were not at every node after {within:g} s: {missing}")
-        written = sum(len(msgspec.json.encode(flag)) for flag in made.values())
-        self.writer.write(Filled(t=self.now(), flags=flags, size=written))
+            case Fill():
+                await fill(self.site, step)
 
     async def _wait(self, duration: float) -> None:
         """Let time pass, but not past a probe that broke."""
