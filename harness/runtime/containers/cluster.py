@@ -143,6 +143,8 @@ class DockerCluster(LeasedCluster):
 
     def _processes(self, node: str) -> tuple[NodeProcess, ...]:
         engine, container = self.at(node)
+        if not engine.look(container).running:
+            return ()
         named = engine.processes(container)
         seen = procfs.members(named)
         if any(process.name != named[process.pid] for process in seen) or (named and not seen):
