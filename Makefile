@@ -27,7 +27,7 @@ bench: $(VENV)/ready
 doctor: $(VENV)/ready
 	$(BIN)/squall doctor
 
-$(VENV)/ready: pyproject.toml constraints.txt
+$(VENV)/ready: pyproject.toml setup.py constraints.txt reference_impl/pop/_head.c
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[servers,dev]'
 	touch $@

@@ -210,6 +210,26 @@ class FaultEvent(Event, frozen=True, tag="fault"):
     label: str = ""
 
 
+class Processes(Event, frozen=True, tag="processes"):
+    """The processes of a node as the kernel showed them, or why they could not be seen (`error`).
+
+    `memory`: the proportional share (PSS, bytes) of each, -1 where it can't be read.
+    """
+
+    node: str
+    pids: list[int] = []
+    names: list[str] = []
+    memory: list[int] = []
+    error: str = ""
+
+
+class Filled(Event, frozen=True, tag="filled"):
+    """So many flags were made up and written, `size` bytes of definitions in all; acknowledged, and at every node, at `t`."""
+
+    flags: int
+    size: int
+
+
 class Note(Event, frozen=True, tag="note"):
     """Anything a reader of the timeline should see: a wiretap's script changed, a wait that was met."""
 
@@ -282,6 +302,8 @@ AnyEvent = (
     | Alert
     | Resolved
     | FaultEvent
+    | Processes
+    | Filled
     | Note
     | Stall
     | Clock

@@ -25,17 +25,20 @@ from reference_impl.backup.restorer import Restorer
 from reference_impl.backup.role import BackupNode
 from reference_impl.balancer.role import Balancer
 from reference_impl.config import ConfigError, NodeConfig, load
+from reference_impl.crew import Crew, Keeper
 from reference_impl.database.role import Database
 from reference_impl.dns.role import Dns
 from reference_impl.failover.role import Failover
 from reference_impl.hub.role import Hub
 from reference_impl.objectstore.role import Objects
 from reference_impl.pop.role import Pop
+from reference_impl.pop.shared.crew import pop_crew
 from reference_impl.role import Env, Role
 from reference_impl.stream.role import StreamServer
 from reference_impl.witness.role import Witness
 
 RoleFactory = Callable[[NodeConfig, Env], Role]
+CrewFactory = Callable[[NodeConfig, Env], Crew | None]
 STOP_WITHIN = 2.0  # s
 
 ROLES: Mapping[str, RoleFactory] = {
@@ -55,21 +58,32 @@ ROLES: Mapping[str, RoleFactory] = {
     "witness": Witness,
 }
 
+# Roles that can be several processes; None from its factory: this node is one.
+CREWS: Mapping[str, CrewFactory] = {"pop": pop_crew}
 
-def main(argv: list[str], roles: Mapping[str, RoleFactory] = ROLES) -> None:
+
+def main(
+    argv: list[str],
+    roles: Mapping[str, RoleFactory] = ROLES,
+    crews: Mapping[str, CrewFactory] = CREWS,
+) -> None:
     """Run the node of the file `argv[0]` until it is told to stop. Ends the process with 2 on a bad file."""
     if len(argv) != 1:
         print("usage: python -m reference_impl.main NODE.json", file=sys.stderr)
         raise SystemExit(2)
     try:
-        run(load(argv[0]), roles)
+        run(load(argv[0]), roles, crews)
     except ConfigError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
 
 
-def run(config: NodeConfig, roles: Mapping[str, RoleFactory] = ROLES) -> None:
-    """Run one node in this thread until SIGTERM. Raises `ConfigError`."""
+def run(
+    config: NodeConfig,
+    roles: Mapping[str, RoleFactory] = ROLES,
+    crews: Mapping[str, CrewFactory] = CREWS,
+) -> None:
+    """Run one node in this thread until SIGTERM. Raises `ConfigError`, and `SystemExit` for a node of several processes."""
     factory = roles.get(config.role)
     if factory is None:
         raise ConfigError(
@@ -78,7 +92,15 @@ def run(config: NodeConfig, roles: Mapping[str, RoleFactory] = ROLES) -> None:
     boot = secrets.token_hex(8)
     # The name is part of the seed, or all nodes of a run would draw the same jitter.
     env = Env(random.Random(f"{config.name}:{config.seed}"), time.time_ns, boot)
-    uvloop.run(serve(lambda: factory(config, env)))
+    crew = crews[config.role](config, env) if config.role in crews else None
+    if crew is not None:
+        raise SystemExit(Keeper(crew, run_role).run())
+    run_role(lambda: factory(config, env))
+
+
+def run_role(make: Callable[[], Role]) -> None:
+    """Run a role in this thread until SIGTERM."""
+    uvloop.run(serve(make))
 
 
 async def serve(make: Callable[[], Role]) -> None:

@@ -19,8 +19,11 @@ from harness.checkers.propagation import Propagation
 from harness.checkers.reconnect_spread import ReconnectSpread
 from harness.checkers.reconvergence import Reconvergence
 from harness.checkers.recovery import Recovery
+from harness.checkers.replacement import Replacement
 from harness.checkers.retries import Retries
 from harness.checkers.route import Route
+from harness.checkers.shared_memory import SharedMemory
+from harness.checkers.shared_store import SharedStore
 from harness.checkers.staleness import Staleness
 from harness.checkers.status_field import StatusField
 from harness.checkers.stream import StreamOrder
@@ -44,8 +47,11 @@ CHECKERS: dict[str, type[Checker]] = {
         ReconnectSpread,
         Reconvergence,
         Recovery,
+        Replacement,
         Retries,
         Route,
+        SharedMemory,
+        SharedStore,
         Staleness,
         StatusField,
         StreamOrder,

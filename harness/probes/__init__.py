@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from harness.probes.alerts import AlertProbe
 from harness.probes.evaluate import EvaluateProbe
+from harness.probes.processes import ProcessesProbe
 from harness.probes.read import ReadProbe
 from harness.probes.site import Probe, Site
 from harness.probes.status import StatusProbe
 from harness.probes.subscribe import SubscribeProbe
 from harness.probes.write import WriteProbe, flag_definition, targeted_flag, write_flags
 
-AnyProbe = EvaluateProbe | WriteProbe | ReadProbe | SubscribeProbe | StatusProbe | AlertProbe
+AnyProbe = (
+    EvaluateProbe
+    | WriteProbe
+    | ReadProbe
+    | SubscribeProbe
+    | StatusProbe
+    | AlertProbe
+    | ProcessesProbe
+)
 
 # The names by which a scenario calls them.
 PROBES: dict[str, type[AnyProbe]] = {
@@ -20,6 +29,7 @@ PROBES: dict[str, type[AnyProbe]] = {
     "subscribe": SubscribeProbe,
     "status": StatusProbe,
     "alerts": AlertProbe,
+    "processes": ProcessesProbe,
 }
 
 __all__ = [
@@ -28,6 +38,7 @@ __all__ = [
     "AnyProbe",
     "EvaluateProbe",
     "Probe",
+    "ProcessesProbe",
     "ReadProbe",
     "Site",
     "StatusProbe",

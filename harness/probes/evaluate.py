@@ -95,7 +95,9 @@ class EvaluateProbe:
         site.target.require("evaluate")
         node = self.node or site.endpoint("evaluate")
         longest = self.timeout * (1 + self.retries)
-        async with site.entrance(node, self.group, probe=self.name) as client:
+        async with site.entrance(
+            node, self.group, probe=self.name, keep_alive=self.keep_alive
+        ) as client:
             evaluating = _Evaluating(self, site, client)
             start = ProbeStart(
                 t=site.now(),

@@ -315,13 +315,16 @@ class Stream:
 class Client:
     """Requests to one address, from one source address (`source` "": the system's choice).
 
-    Idle connections are reused, the last used first; broken ones are dropped. A request is dispatched once: it is for
+    Idle connections are reused, the last used first; broken ones are dropped, and so is each after its answer without `keep_alive`. A request is dispatched once: it is for
     the caller to try again. Use as an async context manager, or `close` it.
     """
 
-    def __init__(self, host: str, port: int, *, source: str = "", name: str = "") -> None:
+    def __init__(
+        self, host: str, port: int, *, source: str = "", name: str = "", keep_alive: bool = True
+    ) -> None:
         """`name`: by which the host was found, for the header of that name."""
         self.host = host
+        self.keep_alive = keep_alive
         self.port = port
         self.source = source
         self.loop = asyncio.get_running_loop()
@@ -408,7 +411,10 @@ class Client:
     # ----------------------------------------------------------------------------------------------- for connections only
 
     def park(self, connection: _Connection) -> None:
-        self._idle.append(connection)
+        if self.keep_alive:
+            self._idle.append(connection)
+        else:
+            connection.abort()
 
     def forget(self, connection: _Connection) -> None:
         self._all.discard(connection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,7 +13,7 @@ from harness.probes.named import Asker, NamedClient
 from harness.probes.read import read_keys, written_keys
 from harness.probes.status import ask_status
 from harness.probes.write import write_flags
-from harness.runtime.base import Address, Plan
+from harness.runtime.base import Address, NodeProcess, Plan
 from harness.target import Target
 from harness.units import now_ns
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from harness.history import Status
     from harness.topology import NamedEndpoint
+
+
+Look = Callable[[str], Awaitable[tuple[NodeProcess, ...]]]
 
 
 class Probe(Protocol):
@@ -46,6 +49,7 @@ class Site:
     target: Target
     record: Callable[[Event], None]
     origin_ns: int
+    look: Look | None = None  # at the processes of a node, where there is a cluster to look at
 
     def now(self) -> int:
         """Nanoseconds since the origin."""
@@ -76,17 +80,19 @@ class Site:
             known = ", ".join(sorted(self.plan.client))
             raise SquallError(f"no client group '{group}' (groups: {known})") from None
 
-    def client(self, node: str, group: str = "") -> Client:
+    def client(self, node: str, group: str = "", *, keep_alive: bool = True) -> Client:
         """A new HTTP client to a node, from a client group's address. To be closed by the caller."""
-        address = self.node(node)
-        return Client(address.host, address.port, source=self.source(group))
+        address, source = self.node(node), self.source(group)
+        return Client(address.host, address.port, source=source, keep_alive=keep_alive)
 
-    def entrance(self, door: str, group: str = "", *, probe: str) -> Client | NamedClient:
+    def entrance(
+        self, door: str, group: str = "", *, probe: str, keep_alive: bool = True
+    ) -> Client | NamedClient:
         """A new HTTP client to a node or an endpoint's name. How it finds what the name leads to is recorded as `probe`'s."""
         for named in self.plan.topology.endpoints.named:
             if named.name == door:
                 return NamedClient(self._asker(named, group, probe))
-        return self.client(door, group)
+        return self.client(door, group, keep_alive=keep_alive)
 
     def _asker(self, named: NamedEndpoint, group: str, probe: str) -> Asker:
         return Asker(

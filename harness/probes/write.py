@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -207,6 +208,22 @@ def targeted_flag(attribute: str, equals: Any, then: Any, otherwise: Any) -> dic
         "defaultVariant": "other",
         "targeting": {"if": [{"==": [{"var": attribute}, equals]}, "match", "other"]},
     }
+
+
+def made_up(count: int, size: int) -> dict[str, Any]:
+    """`count` flags, each a definition of `size` bytes as JSON (at least some 200): one rule, and texts that nothing can share."""
+    flags: dict[str, Any] = {}
+    for n in range(count):
+        chance = random.Random(n)
+        flag = targeted_flag("tier", "gold", "", "")
+        room = size - len(msgspec.json.encode(flag))
+        half = max(0, room // 4)
+        flag["variants"] = {
+            "match": chance.randbytes(half).hex(),
+            "other": chance.randbytes(max(0, room - 2 * half) // 2).hex(),
+        }
+        flags[f"fill-{n:06d}"] = flag
+    return flags
 
 
 async def write_flags(

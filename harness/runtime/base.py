@@ -42,6 +42,19 @@ class NodeState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class NodeProcess:
+    """One process of a node, as the kernel shows it. `start` with the pid names one process for good.
+
+    `memory`: its proportional share of what it has in memory (PSS, bytes), None where that can't be read.
+    """
+
+    pid: int
+    start: int
+    name: str
+    memory: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Where everything of one cluster is, claimed before anything starts.
 
@@ -111,6 +124,13 @@ class Cluster(Protocol):
     def state(self, node: str) -> NodeState:
         """As the operating system or the container engine sees it now, not as we last left it."""
         ...
+
+    async def processes(self, node: str) -> tuple[NodeProcess, ...]:
+        """All processes of a node that live, its first one first. Raises `RuntimeFailure` where they can't be seen from here."""
+        ...
+
+    async def end_process(self, node: str, process: NodeProcess) -> None:
+        """SIGKILL to one process of a node, and wait until it is gone. Idempotent."""
 
     async def ready(self, node: str, within: float = 10.0) -> None:
         """Wait until it answers (HTTP GET /health 200, or the server's own ping), `within` s."""

@@ -13,7 +13,7 @@ from harness.errors import RuntimeFailure, SquallError
 from harness.network.obtain import find_toxiproxy
 from harness.runtime import procfs, servers
 from harness.runtime.addresses import listeners, make_plan, prefix_of
-from harness.runtime.base import NodeState, Parts, Plan
+from harness.runtime.base import NodeProcess, NodeState, Parts, Plan
 from harness.runtime.leased import LOG_TAIL, LeasedCluster, indented, log_path, together
 from harness.runtime.node_file import node_config
 from harness.runtime.warden_client import Event, WardenClient, WardenProcess
@@ -232,6 +232,22 @@ class ProcessCluster(LeasedCluster):
             raise RuntimeFailure(f"{node} is paused: resume it")
         await self._client.ask(Respawn(node), Spawned)
         await self.ready(node, NODE_START_WITHIN)
+
+    async def processes(self, node: str) -> tuple[NodeProcess, ...]:
+        self._node(node)
+        pid = self.pid(node)
+        family = [process.pid for process in procfs.tree(pid)] if pid else []
+        # The kernel walks through all their pages meanwhile; the loop has probes to serve.
+        return await asyncio.to_thread(procfs.members, family)
+
+    async def end_process(self, node: str, process: NodeProcess) -> None:
+        self._node(node)
+        if procfs.alive(process.pid, process.start) is not None:
+            procfs.send(process.pid, signal.SIGKILL)
+        await self._until(
+            lambda: procfs.alive(process.pid, process.start) is None,
+            f"{process.name} of {node} did not end",
+        )
 
     # ---------------------------------------------------------------------------------------------------- private
 

@@ -7,6 +7,12 @@ import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.runtime.base import NodeProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 STOPPED = frozenset("Tt")
 GONE = frozenset("ZXx")
@@ -62,6 +68,34 @@ def tree(pid: int) -> list[Process]:
     for process in found:  # grows while it runs
         found.extend(children.get(process.pid, []))
     return found
+
+
+def name(pid: int) -> str:
+    """What the process calls itself (its `comm`), "" when there is none."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def memory(pid: int) -> int | None:
+    """Its proportional share of the memory it has (PSS, bytes): pages shared by n processes count 1/n. None: not to be read."""
+    try:
+        rows = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    pss = [row for row in rows if row.startswith("Pss:")]
+    return int(pss[0].split()[1]) * 1024 if pss else None
+
+
+def members(pids: Iterable[int]) -> tuple[NodeProcess, ...]:
+    """Those of the processes that live."""
+    found = (look(pid) for pid in pids)
+    return tuple(
+        NodeProcess(one.pid, one.start, name(one.pid), memory(one.pid))
+        for one in found
+        if one is not None and not one.gone
+    )
 
 
 def send(pid: int, number: int) -> None:

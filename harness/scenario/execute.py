@@ -31,10 +31,12 @@ from harness.runtime.base import Cluster, Plan, Runtime
 from harness.runtime.session import Session, open_runtime
 from harness.scenario.call import call
 from harness.scenario.environment import describe
+from harness.scenario.fill import fill
 from harness.scenario.metronome import Metronome
 from harness.scenario.model import (
     Advance,
     Call,
+    Fill,
     Heal,
     Inject,
     ListObjects,
@@ -166,6 +168,7 @@ class _Run:
     probes: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = field(default_factory=dict)
     faults: int = 0
     moved: int = 0  # ns, by which calendars were moved on
+    cluster: Cluster | None = None
 
     def __repr__(self) -> str:
         active = ", ".join(item.label for item in self.in_force) or "no fault"
@@ -181,6 +184,7 @@ class _Run:
             target=self.scenario.target or Target(),
             record=self.writer.write,
             origin_ns=self.origin,
+            look=self.cluster.processes if self.cluster else None,
         )
 
     async def whole(self, gates: Gates) -> None:
@@ -188,6 +192,7 @@ class _Run:
         try:
             await self._start_taps()
             cluster = await self.runtime.start(self.plan)
+            self.cluster = cluster
             async with cluster:
                 await self._bring_up(cluster)
                 self.tell("ready", "")
@@ -321,6 +326,8 @@ class _Run:
                 await list_objects(self.site, nodes, bucket, prefix, within)
             case Call():
                 await call(self.site, step)
+            case Fill():
+                await fill(self.site, step)
 
     async def _wait(self, duration: float) -> None:
         """Let time pass, but not past a probe that broke."""

@@ -167,6 +167,19 @@ class ListObjects:
     within: Seconds = Seconds(10.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Write `flags` made-up flags of `size` bytes each, and wait until every node with levels has them."""
+
+    flags: int
+    size: int = 1000
+    within: Seconds = Seconds(60.0)
+
+    def __post_init__(self) -> None:
+        if self.flags < 1 or self.size < 200:  # noqa: PLR2004 - an empty definition has some 100
+            raise ValueError("flags must be at least 1 and size at least 200")
+
+
 Step = (
     Phase
     | Wait
@@ -182,6 +195,7 @@ Step = (
     | Advance
     | ListObjects
     | Call
+    | Fill
 )
 
 STEPS: dict[str, type] = {
@@ -197,6 +211,7 @@ STEPS: dict[str, type] = {
     "advance": Advance,
     "list_objects": ListObjects,
     "call": Call,
+    "fill": Fill,
 }
 
 

@@ -18,7 +18,7 @@ from reference_impl.evaluation import (
 from reference_impl.pop.levels import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 _HEALTHY, _L1, _L2, _EMERGENCY = Level
 
@@ -90,8 +90,8 @@ class View(Protocol):
         """A flag that is in memory."""
         ...
 
-    def flags(self, org: str) -> Mapping[str, CompiledFlag]:
-        """All flags of an organisation that are in memory."""
+    def keys(self, org: str) -> Collection[str]:
+        """The keys of all flags of an organisation that are in memory."""
         ...
 
     async def load(self, org: str, key: str) -> CompiledFlag | Fallback | None:
@@ -129,8 +129,8 @@ def level_metadata(level: Level) -> dict[str, bool]:
 
 def known_keys(view: View, org: str) -> list[str]:
     """The keys that a bulk evaluation covers at this level: what is in memory, and where they count, the defaults."""
-    keys = view.flags(org).keys()
-    return sorted(keys if view.level in (_HEALTHY, _L1) else keys | view.defaults.keys)
+    keys = view.keys(org)
+    return sorted(keys if view.level in (_HEALTHY, _L1) else {*keys, *view.defaults.keys})
 
 
 def not_found(key: str, why: str, metadata: Metadata | None = None) -> Resolution:

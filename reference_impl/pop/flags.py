@@ -11,7 +11,7 @@ from reference_impl.evaluation import CompiledFlag, InvalidFlag, compile_flag
 from reference_impl.propagation.types import Change, FlagState, OrgState, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from reference_impl.propagation.store import Store
 
@@ -78,6 +78,10 @@ class CompiledFlags:
             found = flags.compiled
         ahead = {key: flag for (owner, key), flag in self._ahead.items() if owner == org}
         return {**found, **ahead} if ahead else found
+
+    def keys(self, org: str) -> Collection[str]:
+        """The keys of all flags of an organisation."""
+        return self.of(org).keys()
 
     def knows(self, org: str, key: str) -> bool:
         """Whether the store has a definition of that flag, good or not."""

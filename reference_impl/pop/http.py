@@ -5,7 +5,8 @@ response, or *later*, by returning a coroutine function that the server runs as 
 requests (pipelining); while one is outstanding, the requests behind it wait in a bounded queue.
 
 A client on a connection that it keeps repeats itself: its heads are the same bytes but for the length of the body.
-Heads are remembered with their endpoints, and a request that comes whole with a known head is not parsed again.
+Heads are remembered with their endpoints, and a request that comes whole with a known head is not parsed again. Where the
+compiled reader of heads is there (`head.py`), what differs in a head and matters to nobody doesn't matter either.
 
 There is one timer per server, none per request: a sweep closes each connection that has completed no request for
 `Limits.idle` seconds, be it idle or dribbling.
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import httptools
 
+from reference_impl.pop.head import COMPILED, read_key, scan
 from reference_impl.pop.response import (
     JSON,
     SSE,
@@ -127,6 +129,8 @@ class Connection(asyncio.Protocol):
         self._limits = server.limits
         self._route = server.handler.route
         self._known_heads = server.known_heads
+        self._quick = server.quick if COMPILED else b""
+        self._quick_heads = server.quick_heads
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
         self._write: Callable[[bytes], None]
@@ -185,6 +189,13 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
+        if self._quick and self._between and not self._blocked and len(data) <= self._limits.head:
+            found = scan(data, self._quick)
+            if found is not None:
+                key, body = found
+                self.ticks = 0
+                self._answer(self._quick_heads.get(key) or self._route_quick(key), body, _PLAIN)
+                return
         if self._between and not self._blocked and self._unknown < UNKNOWN_HEADS:
             end = data.find(b"\r\n\r\n") + 4
             head = data[:end]
@@ -307,6 +318,19 @@ class Connection(asyncio.Protocol):
         elif self._learn and style is Style.PLAIN and len(self._learn) + len(body) == self._fed:
             self._remember(endpoint, len(body), chunked=b"transfer-encoding" in headers)
         self._answer(endpoint, body, style)
+
+    def _route_quick(self, key: bytes) -> Endpoint:
+        """The endpoint for what `scan` found in a head; remembered."""
+        target, headers = read_key(key)
+        try:
+            endpoint = self._route(b"POST", target, headers)
+        except Exception:  # noqa: BLE001 - one bad request must not end the server
+            _log.exception("no answer to POST %r", target)
+            return _failed
+        if len(self._quick_heads) >= KNOWN_HEADS:
+            self._quick_heads.clear()
+        self._quick_heads[key] = endpoint
+        return endpoint
 
     def _remember(self, endpoint: Endpoint, length: int, *, chunked: bool) -> None:
         if chunked:
@@ -467,11 +491,18 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
 
 
 class HttpServer:
-    """Serves one handler on one address."""
+    """Serves one handler on one address.
 
-    def __init__(self, handler: Handler, *, limits: Limits | None = None) -> None:
+    `quick`: where a target begins with this, the handler looks at no header of a POST but X-Org-Id and If-None-Match.
+    """
+
+    def __init__(
+        self, handler: Handler, *, limits: Limits | None = None, quick: bytes = b""
+    ) -> None:
         self.handler = handler
         self.limits = limits or Limits()
+        self.quick = quick
+        self.quick_heads: dict[bytes, Endpoint] = {}
         self.known_heads: dict[bytes, KnownHead] = {}
         self.loop: asyncio.AbstractEventLoop
         self._server: asyncio.Server | None = None

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -25,6 +25,7 @@ from reference_impl.pop.flag_value import (
     level_metadata,
     not_found,
 )
+from reference_impl.pop.levels import Level
 from reference_impl.pop.response import Answer, Endpoint, Headers, ResponseWriter, refusal, response
 
 BULK: Final = b"/ofrep/v1/evaluate/flags"
@@ -47,15 +48,25 @@ _decode = msgspec.json.Decoder(EvaluationRequest).decode
 _encode = msgspec.json.Encoder().encode
 
 
+class Piece(NamedTuple):
+    """What one flag adds to the answer about all of them, and to its ETag."""
+
+    outcome: bytes
+    tag: bytes
+
+
 class Ofrep:
     """The HTTP handler of a PoP: OFREP, and other paths by `routes`."""
 
     def __init__(self, view: View, routes: Mapping[bytes, Route] | None = None) -> None:
         self._view = view
         self._routes = dict(routes or {})
+        self.who: dict[str, Any] = {"node": view.node}  # who answers, in the metadata
         self._level = view.level
         self._seq = view.seq
         self._answers: dict[Resolution, bytes] = {}
+        self._pieces: dict[Resolution, Piece] = {}
+        self._keys: tuple[str | None, int, list[str]] = (None, 0, [])
 
     def __repr__(self) -> str:
         return (
@@ -100,8 +111,7 @@ class Ofrep:
             if resolution is None:
                 return partial(self._load, org, key, context)
             if level is not self._level or view.seq != self._seq:
-                kept.clear()
-                self._level, self._seq = level, view.seq
+                self._renew()
             return kept.get(resolution) or self._make(resolution)
 
         return evaluate
@@ -132,7 +142,7 @@ class Ofrep:
     # -- all flags ---------------------------------------------------------------------------------------------------
 
     def _bulk(self, org: str, known: list[bytes], body: bytes) -> bytes:
-        view, level = self._view, self._view.level
+        view = self._view
         wait = view.admit(org)
         if wait:
             return _too_many(wait)
@@ -140,20 +150,49 @@ class Ofrep:
             context = _decode(body).context if body else {}
         except msgspec.DecodeError as error:
             return self._bad_request("", error)
-        resolutions = [
-            resolution
-            for key in known_keys(view, org)
+        level, pieces = view.level, self._pieces
+        if level is not self._level or view.seq != self._seq:
+            self._renew()
+        found = [
+            pieces.get(resolution) or self._piece(resolution)
+            for key in self._known_keys(org)
             if (resolution := get_flag_value(view, level, org, key, context)) is not None
         ]
-        etag = _etag(view, resolutions)
+        etag = _etag(level, found)
         extra = b"ETag: %b\r\n" % etag
         if etag in known:
             return response(HTTPStatus.NOT_MODIFIED, extra=extra)
-        answer = {
-            "flags": [self._outcome(resolution) for resolution in resolutions],
-            "metadata": self._metadata(),
-        }
-        return response(HTTPStatus.OK, _encode(answer), extra=extra)
+        flags = b",".join([piece.outcome for piece in found])
+        body = b'{"flags":[%b],"metadata":%b}' % (flags, _encode(self._metadata()))
+        return response(HTTPStatus.OK, body, extra=extra)
+
+    def _known_keys(self, org: str) -> list[str]:
+        """Of the last organisation that was asked for, they are kept. At one log position they can only become more."""
+        owner, count, keys = self._keys
+        now = len(self._view.keys(org))
+        if owner != org or count != now:
+            keys = known_keys(self._view, org)
+            self._keys = (org, now, keys)
+        return keys
+
+    def _piece(self, resolution: Resolution) -> Piece:
+        part = (
+            *(resolution.key, resolution.variant, resolution.reason),
+            *(resolution.error_code, resolution.flag_version),
+        )
+        piece = Piece(_encode(self._outcome(resolution)), _encode(part))
+        if resolution.error_code is None:  # of errors each is another object
+            if len(self._pieces) >= KEPT_ANSWERS:
+                self._pieces.clear()
+            self._pieces[resolution] = piece
+        return piece
+
+    def _renew(self) -> None:
+        """Forget what was made for another level or log position."""
+        self._answers.clear()
+        self._pieces.clear()
+        self._keys = (None, 0, [])
+        self._level, self._seq = self._view.level, self._view.seq
 
     # -- parts of answers --------------------------------------------------------------------------------------------
 
@@ -180,7 +219,7 @@ class Ofrep:
     def _metadata(self) -> dict[str, Any]:
         view = self._view
         return {
-            "node": view.node,
+            **self.who,
             "level": view.level,
             "version": view.seq,
             **level_metadata(view.level),
@@ -197,13 +236,10 @@ def _too_many(wait: float) -> bytes:
     return response(HTTPStatus.TOO_MANY_REQUESTS, b'{"error":"too many requests"}', extra=extra)
 
 
-def _etag(view: View, resolutions: list[Resolution]) -> bytes:
+def _etag(level: Level, pieces: list[Piece]) -> bytes:
     """Changes with every outcome, not with the log position: a change of another organisation is none of this one."""
-    parts = [
-        (each.key, each.variant, each.reason, each.error_code, each.flag_version)
-        for each in resolutions
-    ]
-    digest = hashlib.blake2b(_encode((view.level, parts)), digest_size=12)
+    parts = b",".join([piece.tag for piece in pieces])
+    digest = hashlib.blake2b(b"%b:%b" % (level.encode(), parts), digest_size=12)
     return b'"%b"' % digest.hexdigest().encode()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol
 
 import msgspec
 
@@ -24,7 +24,7 @@ from reference_impl.pop.http import (
     response,
 )
 from reference_impl.pop.levels import Level
-from reference_impl.pop.ofrep import Ofrep
+from reference_impl.pop.ofrep import BULK, Ofrep
 from reference_impl.pop.origin import (
     Absent,
     HttpOrigin,
@@ -34,6 +34,7 @@ from reference_impl.pop.origin import (
     ReadThrough,
     Unavailable,
 )
+from reference_impl.pop.shared.arena import READERS
 from reference_impl.pop.status import (
     NS,
     BreakerStatus,
@@ -55,11 +56,13 @@ from reference_impl.resilience.retry import RetrySettings
 from reference_impl.web import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import socket
+    from collections.abc import Collection, Coroutine
 
     from reference_impl.config import NodeConfig
     from reference_impl.evaluation import Clock, CompiledFlag
     from reference_impl.kv.base import EdgeKV
+    from reference_impl.propagation.types import FlagState
     from reference_impl.role import Env
 
 STOP_WITHIN = 1.0  # s that open requests get to end
@@ -73,7 +76,13 @@ class PopSettings(DegradationSettings, frozen=True, kw_only=True, forbid_unknown
     `origin_name`: by which the origin is found among the "origin" links; "": the links' order. `resolver`: how, over the
     "dns" links.
     `upstream_grace`: after so many s without the stream it ends its own streams, so that subscribers know.
+    `workers`: processes that answer from one store; with 1 there is only the node's own. `store_limit`: bytes that flags may
+    use in it, twice that for a moment; `hot`: flags that each worker keeps compiled.
     """
+
+    workers: Annotated[int, msgspec.Meta(ge=1, le=READERS - 1)] = 1
+    store_limit: Annotated[int, msgspec.Meta(ge=1 << 20)] = 256 << 20
+    hot: Annotated[int, msgspec.Meta(ge=1)] = 10_000
 
     defaults: dict[str, bool | int | float | str] = msgspec.field(default_factory=dict)
     breaker: BreakerSettings = BreakerSettings()
@@ -84,12 +93,40 @@ class PopSettings(DegradationSettings, frozen=True, kw_only=True, forbid_unknown
     upstream_grace: Positive = 3.0
 
 
+class Flags(Protocol):
+    """The flags in memory, ready to be evaluated."""
+
+    rejected: int  # definitions that couldn't be compiled
+
+    def get(self, org: str, key: str) -> CompiledFlag | None:
+        """The newest good version of a flag; None where there is none."""
+        ...
+
+    def keys(self, org: str) -> Collection[str]:
+        """The keys of all flags of an organisation."""
+        ...
+
+    def knows(self, org: str, key: str) -> bool:
+        """Whether there is a definition of that flag, good or not."""
+        ...
+
+    def keep_ahead(self, org: str, key: str, state: FlagState) -> CompiledFlag | None:
+        """Take a flag that the origin has and the stream hasn't brought yet, if it is newer and good."""
+        ...
+
+    def run(self) -> Coroutine[Any, Any, NoReturn]:
+        """Work in the background until cancelled."""
+        ...
+
+
 class Pop:
     """A `Role`, and the `View` of its own data path.
 
     `client`, `kv` and `origin` can be given; else HTTP and Redis of the links with use "stream", "kv" and "origin".
     Each link may be missing: what it would bring then counts as lost.
     """
+
+    raw = False  # whether the store takes snapshots whose definitions are bytes
 
     def __init__(
         self,
@@ -101,12 +138,13 @@ class Pop:
     ) -> None:
         self.config = config
         self.env = env
+        self.clock: Clock = self._wall_clock
         self.settings = settings = config.settings_as(PopSettings)
         self.defaults = Defaults(settings.defaults)
         self._http = HttpClient()
         self._origin_http = HttpClient(settings.lookup.timeout)  # a pool of its own
         self.store = self.make_store()
-        self.compiled = CompiledFlags(self.store)
+        self.compiled = self.make_flags()
         self.fanout = FanOut(self.store, settings)
         self.alerts = AlertSender(config.name, config.upstreams("alerts"), self._http, env)
         self.kv = kv or self._redis()
@@ -128,7 +166,8 @@ class Pop:
                     b"/status": self._status,
                     b"/stream": self._stream,
                 },
-            )
+            ),
+            quick=BULK,
         )
         self.store.listen(self._arrived)
 
@@ -141,6 +180,10 @@ class Pop:
         """What keeps the flags, and says which news it takes."""
         return Store(self.settings.ring)
 
+    def make_flags(self) -> Flags:
+        """What evaluates them."""
+        return CompiledFlags(self.store)
+
     def make_degradation(self) -> Degradation:
         """What decides on the level."""
         return Degradation(
@@ -150,7 +193,15 @@ class Pop:
             kv=self.kv,
             origin=self.origin.health if self.origin else None,
             chance=self.env.random,
+            changed=self.level_changed,
         )
+
+    def make_listener(self) -> socket.socket:
+        """Where it serves."""
+        return bind(self.config.listen.host, self.config.listen.port)
+
+    def level_changed(self, _: object) -> None:
+        """Called after each walk through the levels."""
 
     def _redis(self) -> EdgeKV | None:
         for link in self.config.upstreams("kv"):
@@ -186,13 +237,14 @@ class Pop:
             alert=self.alerts,
             connected=self._connected,
             disconnected=self._disconnected,
+            raw=self.raw,
         )
 
     # -- a role ------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """See `Role.start`. Serves before it knows anything."""
-        await self.server.start(bind(self.config.listen.host, self.config.listen.port))
+        await self.server.start(self.make_listener())
         self._tasks.start(self.compiled.run, "compiler")
         self._tasks.start(self.alerts.run, "alerts")
         self._tasks.start(self.degradation.run, "degradation")
@@ -251,10 +303,6 @@ class Pop:
     def seq(self) -> int:
         return self.store.seq
 
-    @property
-    def clock(self) -> Clock:
-        return self._wall_clock
-
     def _wall_clock(self) -> float:
         return self.env.wall_ns() / NS
 
@@ -266,9 +314,9 @@ class Pop:
         """See `View.flag`."""
         return self.compiled.get(org, key)
 
-    def flags(self, org: str) -> Mapping[str, CompiledFlag]:
-        """See `View.flags`."""
-        return self.compiled.of(org)
+    def keys(self, org: str) -> Collection[str]:
+        """See `View.keys`."""
+        return self.compiled.keys(org)
 
     async def load(self, org: str, key: str) -> CompiledFlag | Fallback | None:
         """See `View.load`. What is found stays in memory until the stream brings it."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from reference_impl.propagation.types import Change, Heartbeat, Snapshot
+from reference_impl.propagation.types import Change, Heartbeat, RawSnapshot, Snapshot
 from reference_impl.resilience.errors import INVALID, CallError
 
 CONTENT_TYPE = "text/event-stream"
@@ -21,6 +21,7 @@ _KINDS: dict[str, msgspec.json.Decoder[Message]] = {
     "snapshot": msgspec.json.Decoder(Snapshot),
     "heartbeat": msgspec.json.Decoder(Heartbeat),
 }
+_RAW_SNAPSHOT: msgspec.json.Decoder[Message] = msgspec.json.Decoder(RawSnapshot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,12 @@ def encode(message: Message) -> bytes:
     return b"%sdata: %s\n\n" % (head, _encode(message))
 
 
-def decode(event: Event) -> Message | None:
-    """The message of an event; None for an event we don't know. Raises `CallError` INVALID for damaged data."""
-    decoder = _KINDS.get(event.name)
+def decode(event: Event, *, raw: bool = False) -> Message | None:
+    """The message of an event; None for an event we don't know. `raw`: definitions in a snapshot stay bytes.
+
+    Raises `CallError` INVALID for damaged data.
+    """
+    decoder = _RAW_SNAPSHOT if raw and event.name == "snapshot" else _KINDS.get(event.name)
     if decoder is None:
         return None
     try:

@@ -45,12 +45,17 @@ class Store:
     def __init__(self, ring: int = RING) -> None:
         self.seq = 0
         self.loaded = False
-        self.orgs: dict[str, OrgState] = {}
+        self._orgs: dict[str, OrgState] = {}
         self._changes: deque[Change] = deque(maxlen=ring)
         self._listeners: list[Listener] = []
 
     def __repr__(self) -> str:
         return f"<Store seq={self.seq} orgs={len(self.orgs)} kept={len(self._changes)}>"
+
+    @property
+    def orgs(self) -> dict[str, OrgState]:
+        """All organisations by name."""
+        return self._orgs
 
     @property
     def empty(self) -> bool:
@@ -63,7 +68,7 @@ class Store:
         """See `Sink.apply`."""
         if change.seq != self.seq + 1:
             return False
-        org = self.orgs.setdefault(change.org, OrgState())
+        org = self._orgs.setdefault(change.org, OrgState())
         org.version = change.version
         if change.flag is None:
             org.flags.pop(change.key, None)
@@ -79,7 +84,7 @@ class Store:
         """See `Sink.replace`. The changes in between are not known, so nobody can resume from before."""
         if self.loaded and snapshot.seq <= self.seq:
             return False
-        self.orgs = {
+        self._orgs = {
             name: OrgState(org.version, dict(org.flags)) for name, org in snapshot.orgs.items()
         }
         self.seq = snapshot.seq

@@ -58,7 +58,9 @@ class Subscriber:
         alert: Alert,
         connected: Callable[[], None] = _nothing,
         disconnected: Callable[[], None] = _nothing,
+        raw: bool = False,
     ) -> None:
+        """`raw`: the sink takes snapshots whose definitions are bytes."""
         if not upstreams:
             raise ValueError("a subscriber needs an upstream")
         self.upstreams = tuple(upstreams) if settings.failover else tuple(upstreams[:1])
@@ -77,6 +79,7 @@ class Subscriber:
         self._left: Upstream | None = None  # the upstream whose failure we are getting over
         self._resync = False
         self._nudged = asyncio.Event()
+        self._raw = raw
 
     def __repr__(self) -> str:
         upstream = self.upstream.to if self.upstream else None
@@ -214,7 +217,7 @@ class Subscriber:
         async with opened as chunks:
             while chunk := await self._next(chunks):
                 for event in parser.feed(chunk):
-                    message = sse.decode(event)
+                    message = sse.decode(event, raw=self._raw)
                     if message is not None:
                         self._take(message, stream)
         raise CallError(CONNECTION_RESET, f"{stream.upstream} ended the stream")

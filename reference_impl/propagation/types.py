@@ -46,3 +46,19 @@ class Heartbeat(msgspec.Struct, frozen=True):
     """The sender's log position. All it has up to there was sent before."""
 
     seq: int
+
+
+class RawFlagState(FlagState, frozen=True):
+    """A flag whose definition stays the bytes that came."""
+
+    flag: msgspec.Raw  # type: ignore[assignment]
+
+
+class RawOrgState(OrgState):
+    flags: dict[str, RawFlagState] = {}  # type: ignore[assignment]
+
+
+class RawSnapshot(Snapshot, frozen=True):
+    """A snapshot for a receiver that keeps bytes: as objects, it would need several times the memory."""
+
+    orgs: dict[str, RawOrgState]  # type: ignore[assignment]

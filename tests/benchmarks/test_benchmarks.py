@@ -61,7 +61,7 @@ def test_an_unknown_name_is_told_with_the_known_ones(capsys):
     assert dispatcher.main(["nonsense"]) == 2
     told = capsys.readouterr().err
     assert "'nonsense'" in told
-    for name in ("evaluation", "history", "probe", "propagation", "start"):
+    for name in ("evaluation", "history", "probe", "propagation", "rules", "start", "workers"):
         assert name in told
     assert "_common" not in told
 
@@ -76,7 +76,8 @@ def test_all_run_when_none_is_named_and_the_worst_code_counts(monkeypatch):
     monkeypatch.setattr(dispatcher, "_run", fake)
     assert dispatcher.main(["--quick"]) == 2
     assert ran == [
-        (name, ["--quick"]) for name in ("evaluation", "history", "probe", "propagation", "start")
+        (name, ["--quick"])
+        for name in ("evaluation", "history", "probe", "propagation", "rules", "start", "workers")
     ]
 
 
@@ -152,3 +153,20 @@ def test_propagation(capsys):
     assert len(rows(output, "pop-1 p99")) == 2
     [ack, at] = rows(output, "pop-1 p50")
     assert 0 < at[1] > ack[1]
+
+
+def test_rules(capsys):
+    code, output = run(capsys, "rules", "--quick")
+    assert code == 0
+    ratios = rows(output, "ratio")
+    assert len(ratios) == 9
+    assert all(low > 0 for low, _, _ in ratios)
+    assert "all of 500 flags" in output
+
+
+@pytest.mark.e2e
+def test_workers(capsys):
+    code, output = run(capsys, "workers", "--quick")
+    assert code == 0
+    assert all(0 < low == middle == high for low, middle, high in rows(output, "growth"))
+    assert len(rows(output, "growth")) == 2

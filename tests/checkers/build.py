@@ -8,12 +8,14 @@ from harness.history import (
     Complete,
     End,
     FaultEvent,
+    Filled,
     Header,
     Invoke,
     Objects,
     Phase,
     Probe,
     ProbeEnd,
+    Processes,
     Resolved,
     Stall,
     Status,
@@ -175,6 +177,23 @@ class Builder:
                 scripted=scripted,
             )
         )
+
+    def processes(self, t, pids, memory=None, *, node="pop-a", names=None, error=""):
+        """`memory` in MiB, the same for all or one for each."""
+        share = [memory or 1] * len(pids) if not isinstance(memory, list) else memory
+        return self.add(
+            Processes(
+                t=ns(t),
+                node=node,
+                pids=list(pids),
+                names=names or [f"worker-{n}" for n in range(len(pids))],
+                memory=[round(each * 2**20) for each in share],
+                error=error,
+            )
+        )
+
+    def filled(self, t, mib, flags=1000):
+        return self.add(Filled(t=ns(t), flags=flags, size=round(mib * 2**20)))
 
     def alert(self, t, name, sender="", **data):
         return self.add(Alert(t=ns(t), name=name, sender=sender, data=data))

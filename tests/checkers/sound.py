@@ -343,11 +343,59 @@ def called():
     ), b
 
 
+def shared(b, workers=3, start=0.0, end=10.0, late=None):
+    """Workers that answer in turn for two keys, each with what is acknowledged; `late(worker)` s behind."""
+    writes(b, end=end)
+    b.probe("users", interval=0.02, budget=0.05)
+
+    def answer(n, t):
+        worker = n % workers
+        seen = max(0, int((t - (late(worker) if late else 0.0) - 0.002) / 0.1 + 1e-9) + 1)
+        return {
+            "node": "pop-a",
+            "value": seen,
+            "version": seen,
+            "metadata": {"flag_version": seen, "worker": worker},
+        }
+
+    for n in range(round((end - start) / 0.02)):
+        t = start + n * 0.02 + 0.011
+        shown = answer(n, t)
+        key = ("a", "b")[(shown["version"] + 1) % 2]
+        b.request("users", t, key=key, **shown)
+    return b
+
+
+def shared_store():
+    return CHECKERS["shared_store"](requirement="E1", probe="users", workers=3, within=0.5), shared(
+        Builder().fault(3.0, 6.0)
+    )
+
+
+def shared_memory():
+    b = Builder().fault(2.0, 3.0).phase(0, "before").phase(4, "loading").phase(6, "loaded")
+    b.filled(5.0, 20)
+    for n in range(8):
+        b.processes(n * 0.5 + 0.1, (1, 2, 3), 10)
+        b.processes(6.1 + n * 0.4, (1, 2, 3), [30, 10.2, 10.2])
+    return CHECKERS["shared_memory"](
+        requirement="E1", node="pop-a", baseline="before", phase="loaded", processes=3
+    ), b
+
+
+def replacement():
+    b = Builder().fault(3.0, 8.0, name="worker_crash", label="crash")
+    for n in range(100):
+        t = n * 0.1 + 0.05
+        b.processes(t, (1, 2) if 3 < t < 4 else (1, 2, 3 if t < 3 else 4))
+    return CHECKERS["replacement"](requirement="E1", node="pop-a", fault="crash", within=2.0), b
+
+
 SOUND = {
     f.__name__: f
     for f in (
         absent, alert, answers, availability, backups, breaker, called, durability, exclusive, levels, names, procedure, propagation, reconnect_spread,
-        reconvergence, recovery, retries, route, staleness, status_field, stream,
+        reconvergence, recovery, replacement, retries, route, shared_memory, shared_store, staleness, status_field, stream,
     )
 }  # fmt: skip
 END = {"breaker": 12.0}

@@ -19,6 +19,7 @@ from harness.history import (
     Objects,
     Probe,
     ProbeEnd,
+    Processes,
     Status,
     Stream,
     Wire,
@@ -28,7 +29,7 @@ from harness.verdict import Verdict
 
 # The probes whose requests each checker rests on, and for which the time of sending matters.
 TIMED = {"names", "availability", "recovery", "reconvergence", "staleness", "propagation"}
-SENDING = TIMED | {"route", "durability", "levels", "breaker", "answers"}
+SENDING = TIMED | {"route", "shared_store", "durability", "levels", "breaker", "answers"}
 # A write that was never answered is a case of its own for these; the others need every answer.
 NEED_ANSWERS = SENDING - {"durability"}
 
@@ -86,7 +87,8 @@ def test_nothing_seen_never_passes(name):
     history = without(
         sound(name),
         lambda e: isinstance(
-            e, Invoke | Complete | Stream | Wire | Status | Alert | Objects | Call
+            e,
+            Invoke | Complete | Stream | Wire | Status | Alert | Objects | Call | Processes,
         ),
     )
     got = verdicts(name, history)
@@ -128,13 +130,8 @@ def test_a_fault_not_shown(name, how):
     sorted(
         set(SOUND)
         - {
-            "recovery",
-            "reconvergence",
-            "reconnect_spread",
-            "alert",
-            "called",
-            "status_field",
-            "names",
+            *("recovery", "reconvergence", "reconnect_spread", "alert", "called"),
+            *("status_field", "names", "replacement"),
         }
     ),
 )

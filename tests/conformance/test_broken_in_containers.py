@@ -20,6 +20,7 @@ GROUPS = [
     ("jitter-of-half", "acknowledges-early"),
     ("keeps-a-dead-pop",),
     ("slow-bfd",),
+    ("stale-worker",),
 ]
 CHOSEN = [BY_NAME[name] for group in GROUPS for name in group]
 

@@ -75,6 +75,27 @@ CASES = [
     ),
     Case("promotes-unfenced", "D3", "d3-zone-failure", ("database.fence=false",), "exclusive"),
     Case(
+        "stale-worker",
+        "E1",
+        "e1-shared-store",
+        ("program=tests.broken.stale_worker",),
+        "shared_store",
+    ),
+    Case(
+        "a-copy-per-worker",
+        "E1",
+        "e1-shared-store",
+        ("program=tests.broken.copying_workers",),
+        "shared_memory",
+    ),
+    Case(
+        "worker-not-replaced",
+        "E1",
+        "e1-shared-store",
+        ("program=tests.broken.lost_workers",),
+        "replacement",
+    ),
+    Case(
         "keeps-a-dead-pop",
         "E2",
         "e2-pop-failure",

@@ -12,11 +12,16 @@ import time
 from pathlib import Path
 
 from harness.network.toxiproxy import Toxiproxy
+from harness.runtime import procfs
 from harness.runtime.base import Address, NodeState, Plan
 from harness.topology import Endpoints, Link, Node, Topology
 from tests.network.netlab import claim_host
 
 TINY = Path(__file__).with_name("tiny_node.py")
+CREW = Path(__file__).with_name("crew_node.py")
+
+
+CREWS = {"crew": ("again",), "loose-crew": ("never",)}  # nodes of several processes
 
 
 def topology() -> Topology:
@@ -28,6 +33,8 @@ def topology() -> Topology:
         Node("db-us", "postgres", "us-b", "us"),
         Node("pop-eu", "pop", "eu-a", "eu"),
         Node("alone", "cron", "eu-a", "eu"),
+        Node("crew", "pop", "eu-a", "eu"),
+        Node("loose-crew", "pop", "eu-a", "eu"),
     ]
     ends = [
         ("pop-us", "hub-us", "stream"),
@@ -57,17 +64,21 @@ class FakeCluster:
         shape = topology()
         where = {name: Address(claim_host(), node.port) for name, node in shape.nodes.items()}
         self.plan = Plan(shape, Path("/nowhere"), where, {}, {}, {}, Address("127.0.0.1", 1))
-        self.processes: dict[str, subprocess.Popen] = {}
+        self.running: dict[str, subprocess.Popen] = {}
         for name in where:
             self._spawn(name)
 
     def __repr__(self) -> str:
-        return f"FakeCluster({ {name: str(self.state(name)) for name in self.processes} })"
+        return f"FakeCluster({ {name: str(self.state(name)) for name in self.running} })"
 
     def _spawn(self, name: str) -> None:
         where = self.plan.node[name]
-        self.processes[name] = subprocess.Popen(
-            [sys.executable, "-S", "-E", str(TINY), where.host, str(where.port)],
+        program = [str(TINY)] if name not in CREWS else [str(CREW)]
+        self.running[name] = subprocess.Popen(
+            [
+                *(sys.executable, "-S", "-E", *program, where.host, str(where.port)),
+                *CREWS.get(name, ()),
+            ],
             start_new_session=True,
         )
 
@@ -83,14 +94,14 @@ class FakeCluster:
                 for link in self.plan.topology.links.values()
             }
         )
-        for name in self.processes:
+        for name in self.running:
             await self.ready(name)
 
     async def unwire(self) -> None:
         """Everything as it was, whatever the test left behind."""
         for link in self.plan.topology.links:
             await self.network.cut(link)
-        for name in self.processes:
+        for name in self.running:
             if self.state(name) is NodeState.PAUSED:
                 await self.resume(name)
             elif self.state(name) is NodeState.EXITED:
@@ -103,17 +114,17 @@ class FakeCluster:
         await self._end(node, signal.SIGTERM)
 
     async def _end(self, node: str, sign: signal.Signals) -> None:
-        process = self.processes[node]
+        process = self.running[node]
         if process.poll() is None:
             os.killpg(process.pid, sign)
             await asyncio.to_thread(process.wait, 10)
 
     async def pause(self, node: str) -> None:
-        os.killpg(self.processes[node].pid, signal.SIGSTOP)
+        os.killpg(self.running[node].pid, signal.SIGSTOP)
         await self._until(node, NodeState.PAUSED)
 
     async def resume(self, node: str) -> None:
-        os.killpg(self.processes[node].pid, signal.SIGCONT)
+        os.killpg(self.running[node].pid, signal.SIGCONT)
         await self._until(node, NodeState.RUNNING)
 
     async def _until(self, node: str, state: NodeState) -> None:
@@ -127,7 +138,7 @@ class FakeCluster:
         await self.ready(node)
 
     def state(self, node: str) -> NodeState:
-        process = self.processes[node]
+        process = self.running[node]
         if process.poll() is not None:
             return NodeState.EXITED
         letter = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -146,8 +157,15 @@ class FakeCluster:
     def folder(self, node: str) -> Path:
         return Path("/nowhere") / node
 
+    async def processes(self, node: str):
+        return procfs.members(each.pid for each in procfs.tree(self.running[node].pid))
+
+    async def end_process(self, node: str, process) -> None:
+        if procfs.alive(process.pid, process.start):
+            os.kill(process.pid, signal.SIGKILL)
+
     async def close(self) -> None:
-        for process in self.processes.values():
+        for process in self.running.values():
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(10)

@@ -10,9 +10,9 @@ def test_bites_and_heals(lives):
 
 def test_it_is_another_process_afterwards(on_cluster):
     async def act(cluster):
-        before = cluster.processes["pop-us"].pid
+        before = cluster.running["pop-us"].pid
         await Restart("pop-us").inject(cluster)
-        assert cluster.processes["pop-us"].pid != before
+        assert cluster.running["pop-us"].pid != before
         assert cluster.state("pop-us") is NodeState.RUNNING
 
     on_cluster(act)

@@ -143,6 +143,31 @@ async def check_client_addresses(cluster) -> None:
     writer.close()
 
 
+async def check_processes(cluster) -> None:
+    """A node's processes are seen with their memory, and one can be ended while the others stay."""
+    before = await cluster.processes("b")
+    await get(cluster, "b", "/child")
+    more = await cluster.processes("b")
+    (child,) = [process for process in more if process not in _same(before, more)]
+    assert len(more) == len(before) + 1
+    assert all(process.name and process.memory for process in more), more
+    for _ in range(2):  # idempotent
+        await cluster.end_process("b", child)
+    assert child.pid not in {process.pid for process in await cluster.processes("b")}
+    assert await answers(cluster, "b", 5)
+    await cluster.kill("b")
+    assert await cluster.processes("b") == ()
+    await cluster.start("b")
+    with pytest.raises(RuntimeFailure, match="'nobody'"):
+        await cluster.processes("nobody")
+
+
+def _same(before, more):
+    """Memory differs from look to look."""
+    known = {(process.pid, process.start) for process in before}
+    return [process for process in more if (process.pid, process.start) in known]
+
+
 async def check_repr(cluster) -> None:
     await cluster.kill("b")
     assert "exited: b" in repr(cluster)
@@ -184,6 +209,7 @@ CHECKS = (
     check_stop_while_paused,
     check_links,
     check_client_addresses,
+    check_processes,
     check_repr,
     check_unknown_node,
     check_close,  # the last: it ends the cluster

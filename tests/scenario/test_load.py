@@ -7,7 +7,8 @@ from harness.cli import main
 from harness.conformance import waves
 from harness.errors import SpecError, SquallError
 from harness.scenario.load import check_faults, load_scenario
-from harness.scenario.model import Heal, Inject, Phase
+from harness.scenario.model import Fill, Heal, Inject, Phase
+from harness.units import Seconds
 from tests.conformance.support import SCENARIOS
 from tests.small import SCENARIO, write_small
 
@@ -93,3 +94,11 @@ def test_wide_clusters_take_more_lanes():
     assert (plain.topology.weight, wide.topology.weight) == (1, 3)
     assert waves([wide, wide, plain, plain], 4) == [[wide, plain], [wide, plain]]
     assert waves([wide], 2) == [[wide]], "wider than all lanes"
+
+
+def test_a_step_fills_the_platform(tmp_path):
+    path = rewritten(tmp_path, "steps:\n", "steps:\n  - fill: {flags: 10, size: 500, within: 5s}\n")
+    assert load_scenario(path).steps[0] == Fill(10, 500, Seconds(5.0))
+    path = rewritten(tmp_path, "steps:\n", "steps:\n  - fill: {flags: 0}\n")
+    with pytest.raises(SpecError, match="flags must be at least 1"):
+        load_scenario(path)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import TYPE_CHECKING
 
 from harness.errors import RuntimeFailure
+from harness.runtime import procfs
 from harness.runtime.base import NodeState
 from harness.runtime.containers.engine import Engine
 from harness.runtime.containers.layout import TOXIPROXY_NODE
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from harness.runtime.base import Plan
+    from harness.runtime.base import NodeProcess, Plan
     from harness.runtime.containers.layout import Layout
     from harness.runtime.warden_client import WardenClient
     from harness.runtime.wire import Spawned
@@ -134,6 +136,38 @@ class DockerCluster(LeasedCluster):
         engine, container = self.at(node)
         joined = await asyncio.to_thread(engine.networks_of, container)
         return joined >= set(self.layout.homes[node])
+
+    async def processes(self, node: str) -> tuple[NodeProcess, ...]:
+        self._node(node)
+        return await asyncio.to_thread(self._processes, node)
+
+    def _processes(self, node: str) -> tuple[NodeProcess, ...]:
+        engine, container = self.at(node)
+        if not engine.look(container).running:
+            return ()
+        named = engine.processes(container)
+        seen = procfs.members(named)
+        if any(process.name != named[process.pid] for process in seen) or (named and not seen):
+            raise RuntimeFailure(
+                f"the engine's processes are not this machine's: {node} can't be looked into"
+            )
+        return seen
+
+    async def end_process(self, node: str, process: NodeProcess) -> None:
+        if process not in await self.processes(node):
+            return
+        try:
+            procfs.send(process.pid, signal.SIGKILL)
+        except PermissionError:
+            raise RuntimeFailure(
+                f"{process.name} of {node} is another user's: it can't be ended"
+            ) from None
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + STOP_WITHIN
+        while procfs.alive(process.pid, process.start) is not None:
+            if loop.time() > deadline:
+                raise RuntimeFailure(f"{process.name} of {node} did not end")
+            await asyncio.sleep(0.01)
 
     # ------------------------------------------------------------------------------------------------------ the end
 

@@ -289,6 +289,12 @@ class Engine:
         with _mapped(f"look at {name}"):
             return set(self._api.inspect_container(name)["NetworkSettings"]["Networks"])
 
+    def processes(self, name: str) -> dict[int, str]:
+        """Pid, as the engine's machine counts them, and name of each process of a container that runs."""
+        with _mapped(f"look into {name}"):
+            told = self._api.top(name, "-eo pid,comm")
+        return {int(row[0]): row[1] for row in told["Processes"] or ()}
+
     def log(self, name: str, tail: int | None = None) -> bytes:
         with _mapped(f"log of {name}"):
             lines: bytes = self._api.logs(name, tail="all" if tail is None else tail)

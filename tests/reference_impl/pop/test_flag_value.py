@@ -30,7 +30,7 @@ def view(level):
         clock=lambda: 0.0,
         defaults=Defaults({"maintenance": True, "banner": "none", "theme": "light"}),
         flag=lambda org, key: flags.get(key) if org == "acme" else None,
-        flags=lambda org: flags if org == "acme" else {},
+        keys=lambda org: flags.keys() if org == "acme" else (),
     )
 
 

@@ -615,6 +615,7 @@ class FakeServer:
         self.limits = Limits()
         self.handler = Echo()
         self.known_heads = {}
+        self.quick, self.quick_heads = b"", {}
 
     def admit(self, connection):
         return True

@@ -75,8 +75,8 @@ class StaticView:
     def flag(self, org, key):
         return self.by_org.get(org, {}).get(key)
 
-    def flags(self, org):
-        return self.by_org.get(org, {})
+    def keys(self, org):
+        return self.by_org.get(org, {}).keys()
 
     async def load(self, org, key):
         self.loads.append((org, key))
@@ -342,3 +342,11 @@ def test_answers_from_memory_are_complete_at_once():
     assert f"Content-Length: {len(body)}".encode() in head
     assert msgspec.json.decode(body)["value"] == "dark"
     assert repr(handler) == "<Ofrep of pop-1, 1 answers kept for seq 42>"
+
+
+def test_bulk_has_what_was_found_since_at_the_same_log_position(site):
+    before = len(site.post("").json()["flags"])
+    site.view.by_org["default"]["new"] = flags()["theme"]
+    assert len(site.post("").json()["flags"]) == before + 1
+    site.view.seq = 43
+    assert site.post("").json()["flags"][0]["metadata"]["version"] == 43

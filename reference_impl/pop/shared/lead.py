@@ -1,0 +1,86 @@
+"""The lead of a PoP with workers: does all that a PoP does but for the data path, which its workers do from its store."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from reference_impl.pop.levels import CHAIN
+from reference_impl.pop.role import Pop
+from reference_impl.pop.shared.hot import HotFlags
+from reference_impl.pop.shared.store import SharedStore
+from reference_impl.pop.shared.writer import Writer
+
+if TYPE_CHECKING:
+    import socket
+
+    from reference_impl.config import NodeConfig
+    from reference_impl.evaluation import CompiledFlag
+    from reference_impl.pop.shared.arena import Arena
+    from reference_impl.propagation.types import FlagState
+    from reference_impl.role import Env
+
+TICK: Final = 0.1  # s between looks for memory that nobody reads any more
+LEAD: Final = 0  # its number as a reader; workers count from 1
+
+
+class LeadFlags(HotFlags):
+    """The lead's own view: it answers what workers can't, such as flags that only the origin has."""
+
+    def __init__(self, arena: Arena, store: SharedStore, limit: int) -> None:
+        super().__init__(arena, LEAD, limit)
+        self.store = store
+
+    def get(self, org: str, key: str) -> CompiledFlag | None:
+        """See `HotFlags.get`, at the newest root."""
+        self.pin()
+        return super().get(org, key)
+
+    def keys(self, org: str) -> list[str]:
+        """See `HotFlags.keys`, at the newest root."""
+        self.pin()
+        return super().keys(org)
+
+    def knows(self, org: str, key: str) -> bool:
+        """See `HotFlags.knows`, at the newest root."""
+        self.pin()
+        return super().knows(org, key)
+
+    def keep_ahead(self, org: str, key: str, state: FlagState) -> CompiledFlag | None:
+        """See `CompiledFlags.keep_ahead`; all workers have it from then on."""
+        return self.get(org, key) if self.store.keep_ahead(org, key, state) else None
+
+    async def run(self) -> NoReturn:
+        """Give memory back in the background, until cancelled."""
+        while True:
+            await asyncio.sleep(TICK)
+            self.pin()
+            self.store.writer.reclaim()
+
+
+class Lead(Pop):
+    """A `Pop` that publishes its flags and its level to its workers, and listens for what they pass on."""
+
+    raw = True
+    store: SharedStore
+
+    def __init__(self, config: NodeConfig, env: Env, arena: Arena, listener: socket.socket) -> None:
+        self._arena = arena
+        self._listener = listener
+        super().__init__(config, env)
+
+    def make_store(self) -> SharedStore:
+        """See `Pop.make_store`."""
+        return SharedStore(Writer(self._arena), self.settings.ring)
+
+    def make_flags(self) -> LeadFlags:
+        """See `Pop.make_flags`."""
+        return LeadFlags(self._arena, self.store, self.settings.hot)
+
+    def make_listener(self) -> socket.socket:
+        """See `Pop.make_listener`."""
+        return self._listener
+
+    def level_changed(self, _: object) -> None:
+        """See `Pop.level_changed`."""
+        self.store.writer.publish_level(CHAIN.index(self.level))

@@ -1,0 +1,169 @@
+"""A worker of a PoP: the data path alone. It answers from the shared store, and passes on to the lead what it can't answer."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import msgspec
+
+from reference_impl.pop.flag_value import Defaults, Fallback
+from reference_impl.pop.http import (
+    Answer,
+    Headers,
+    HttpServer,
+    ResponseWriter,
+    refusal,
+    response,
+)
+from reference_impl.pop.levels import Level
+from reference_impl.pop.ofrep import BULK, SINGLE, Ofrep
+from reference_impl.pop.role import STOP_WITHIN, PopSettings
+from reference_impl.pop.shared.hot import HotFlags
+from reference_impl.pop.status import NS
+from reference_impl.web import Tasks
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Collection
+
+    from reference_impl.config import NodeConfig
+    from reference_impl.evaluation import Clock, CompiledFlag
+    from reference_impl.pop.response import Endpoint
+    from reference_impl.pop.shared.arena import Arena
+    from reference_impl.pop.shared.passing import ToLead
+    from reference_impl.role import Env
+
+TICK: Final = (
+    0.05  # s between looks for news without requests, so that old memory can be given back
+)
+
+
+class WorkerOfrep(Ofrep):
+    """OFREP; a flag that is not in the store is the lead's to find, and so is all that is not OFREP."""
+
+    def __init__(self, view: Worker, lead: ToLead) -> None:
+        super().__init__(view, {b"/health": _health, b"/announce": view.announce})
+        self.who["worker"] = view.index
+        self._lead = lead
+
+    async def _load(
+        self, org: str, key: str, context: dict[str, Any], writer: ResponseWriter
+    ) -> None:
+        target = SINGLE + quote(key, safe="").encode()
+        headers = {b"x-org-id": org.encode(errors="replace")}
+        body = msgspec.json.encode({"context": context})
+        await self._lead.pass_on(writer, b"POST", target, headers, body)
+
+    def _other(self, method: bytes, target: bytes, headers: Headers) -> Endpoint:
+        if target.partition(b"?")[0] in self._routes:
+            return super()._other(method, target, headers)
+        return partial(self._pass_on, method, target, headers)
+
+    def _pass_on(self, method: bytes, target: bytes, headers: Headers, body: bytes) -> Answer:
+        async def later(writer: ResponseWriter) -> None:
+            await self._lead.pass_on(writer, method, target, headers, body)
+
+        return later
+
+
+class Worker:
+    """A `Role`, and the `View` of its own data path. `index` counts from 0.
+
+    A request is answered as of the root that `admit` pinned; nothing that is read later in it is newer.
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        env: Env,
+        index: int,
+        arena: Arena,
+        listener: socket.socket,
+        lead: ToLead,
+    ) -> None:
+        self.config = config
+        self.env = env
+        self.clock: Clock = self._wall_clock
+        self.index = index
+        settings = config.settings_as(PopSettings)
+        self.defaults = Defaults(settings.defaults)
+        self.hot = self.make_flags(arena, settings.hot)
+        self.server = HttpServer(WorkerOfrep(self, lead), quick=BULK)
+        self._listener = listener
+        self._tasks = Tasks()
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.index} of {self.config.name} {self.hot!r}>"
+
+    def make_flags(self, arena: Arena, limit: int) -> HotFlags:
+        """The store as it sees it; a variant of the platform replaces this."""
+        return HotFlags(arena, self.index + 1, limit)
+
+    async def start(self) -> None:
+        """See `Role.start`."""
+        self.hot.pin()
+        await self.server.start(self._listener)
+        self._tasks.start(self._follow, "follow")
+
+    async def stop(self) -> None:
+        """See `Role.stop`."""
+        await self._tasks.stop()
+        await self.server.close(STOP_WITHIN)
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self.hot.pin()
+
+    # -- the data path's view ----------------------------------------------------------------------------------------
+
+    @property
+    def node(self) -> str:
+        return self.config.name
+
+    @property
+    def level(self) -> Level:
+        return self.hot.level
+
+    @property
+    def seq(self) -> int:
+        return self.hot.root.seq
+
+    def _wall_clock(self) -> float:
+        return self.env.wall_ns() / NS
+
+    def admit(self, org: str) -> float:  # noqa: ARG002 - the interface's; this PoP admits everybody
+        """See `View.admit`."""
+        self.hot.pin()
+        return 0.0
+
+    def flag(self, org: str, key: str) -> CompiledFlag | None:
+        """See `View.flag`."""
+        return self.hot.get(org, key)
+
+    def keys(self, org: str) -> Collection[str]:
+        """See `View.keys`."""
+        return self.hot.keys(org)
+
+    async def load(self, org: str, key: str) -> CompiledFlag | Fallback | None:
+        """Never called: a worker's requests for other flags are passed on whole."""
+        raise NotImplementedError(f"{org}/{key}: the lead asks the origin")
+
+    def announce(self, method: bytes, *_: object) -> Answer:
+        """As `Pop` answers it."""
+        if method not in (b"GET", b"HEAD"):
+            return refusal(HTTPStatus.METHOD_NOT_ALLOWED)
+        self.hot.pin()
+        if self.level is Level.EMERGENCY:
+            return response(HTTPStatus.SERVICE_UNAVAILABLE, b'{"error":"only defaults are left"}')
+        return response(HTTPStatus.OK, b"announced", b"text/plain")
+
+
+def _health(method: bytes, *_: object) -> Answer:
+    if method not in (b"GET", b"HEAD"):
+        return refusal(HTTPStatus.METHOD_NOT_ALLOWED)
+    return response(HTTPStatus.OK, b"ok", b"text/plain")
