@@ -21,6 +21,8 @@ GROUPS = [
     ("keeps-a-dead-pop",),
     ("slow-bfd",),
     ("stale-worker",),
+    ("promotes-unfenced",),
+    ("dns-first",),
 ]
 CHOSEN = [BY_NAME[name] for group in GROUPS for name in group]
 
@@ -48,8 +50,12 @@ def runs(request, tmp_path_factory):
         yield {case: future for group, future in futures.items() for case in group}
 
 
+# What containers do differently is networks, kills and pauses: a platform for each kind of cluster is enough beyond these.
+WANTED = {"D1", "D3", "E1", "E2", "M2", "P1", "P2", "P3", "S1", "S2"}
+
+
 def test_every_requirement_has_one():
-    assert {case.requirement for case in CHOSEN} == {case.requirement for case in CASES}
+    assert {case.requirement for case in CHOSEN} == WANTED
 
 
 @pytest.mark.parametrize("case", CHOSEN, ids=lambda case: case.name)
