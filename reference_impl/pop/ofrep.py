@@ -180,7 +180,8 @@ class Ofrep:
             *(resolution.key, resolution.variant, resolution.reason),
             *(resolution.error_code, resolution.flag_version),
         )
-        piece = Piece(_encode(self._outcome(resolution)), _encode(part))
+        tag = hashlib.blake2b(_encode(part), digest_size=8).digest()
+        piece = Piece(_encode(self._outcome(resolution)), tag)
         if resolution.error_code is None:  # of errors each is another object
             if len(self._pieces) >= KEPT_ANSWERS:
                 self._pieces.clear()
@@ -238,7 +239,7 @@ def _too_many(wait: float) -> bytes:
 
 def _etag(level: Level, pieces: list[Piece]) -> bytes:
     """Changes with every outcome, not with the log position: a change of another organisation is none of this one."""
-    parts = b",".join([piece.tag for piece in pieces])
+    parts = b"".join([piece.tag for piece in pieces])
     digest = hashlib.blake2b(b"%b:%b" % (level.encode(), parts), digest_size=12)
     return b'"%b"' % digest.hexdigest().encode()
 
