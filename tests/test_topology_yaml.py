@@ -232,7 +232,7 @@ def test_settings_may_hold_the_address_of_a_node_that_is_there():
 def test_the_topologies_of_the_suites_are_right(path):
     topology = load_topology(path)
     assert topology.name == path.stem
-    assert topology.endpoints.evaluate == "anycast" or topology.endpoints.named
+    assert topology.endpoints.write
     assert {node.region for node in topology.nodes.values()} == set(topology.regions)
 
 
