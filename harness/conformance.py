@@ -35,6 +35,7 @@ END_LIMIT_S = 60.0
 TERM_GRACE_S = 15.0
 CALM_PERCENT, CALM_LIMIT_S = 50.0, 15.0
 _PR_SET_PDEATHSIG = 1
+_TURNS = {"first": 0, "": 1, "last": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +155,10 @@ def run(
 ) -> list[Judged]:
     """Run all of `scenarios` on `jobs` lanes; returns a result for each, also for those that died.
 
-    The longest start first, so that the short ones fill the lanes that become free beside them, but before all those that
-    must be early; where clusters are too much work to be started and ended beside others' timelines, all lanes begin and end
+    The longest start first, so that the short ones fill the lanes that become free beside them, but each at its `turn`; where clusters are too much work to be started and ended beside others' timelines, all lanes begin and end
     together.
     """
-    waiting = sorted(scenarios, key=lambda scenario: (not scenario.early, -scenario.duration))
+    waiting = sorted(scenarios, key=lambda each: (_TURNS[each.turn], -each.duration))
     results: list[Judged] = []
     if not find_kind(session.runtime).in_waves:
         _Lanes(waiting, folder, session, listener, jobs, gates=(_Gate(), None)).run(results)

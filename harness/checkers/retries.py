@@ -19,7 +19,8 @@ from harness.checkers.calls import (
     error_class,
     exchanges,
 )
-from harness.checkers.soundness import fault_doubts, run_doubts
+from harness.checkers.soundness import fault_doubts, run_doubts, stalled
+from harness.history_io import Window
 from harness.units import Seconds, to_ns, to_s
 from harness.verdict import Evidence, Verdict
 
@@ -78,7 +79,7 @@ class Retries(Checker):
         ]
         results = [
             self._attempts(found),
-            self._delays(found),
+            self._delays(history, found),
             self._jitter(found),
             self._typical(found),
             self._amplification(found),
@@ -146,7 +147,7 @@ class Retries(Checker):
     def _base(self, n: int) -> float:
         return min(float(self.delay) * self.factor**n, float(self.max_delay))
 
-    def _delays(self, found: list[Call]) -> Result:
+    def _delays(self, history: History, found: list[Call]) -> Result:
         gaps = self._gaps(found)
         result = Result(
             claim=f"{self.share:.0%} of the delays are {self.delay:g} s, {self.factor:g} times longer each, up to {self.jitter:.0%} more; none is shorter",
@@ -169,6 +170,8 @@ class Retries(Checker):
         within = result.value <= float(self.error) * 1000
         result.verdict = Verdict.PASS if within else Verdict.FAIL
         result.reason = "" if within else f"delays are {result.value:.1f} ms outside their range"
+        if not within and max(early)[0] <= float(self.error) * 1000:
+            self._blame(history, result, late)
         limit = float(self.error) * 1000
         result.figures["later_than_range"] = float(sum(over > limit for over, *_ in late))
         for n in sorted({n for n, _, _ in gaps}):
@@ -181,6 +184,18 @@ class Retries(Checker):
             if off > 0
         ]
         return result
+
+    def _blame(
+        self, history: History, result: Result, late: list[tuple[float, int, int, float]]
+    ) -> None:
+        """Too late by no more than the machine stood still in those very delays: then nobody can tell."""
+        owing = [
+            over - to_s(stalled(history, Window(t - to_ns(gap), t))) * 1000
+            for over, t, _, gap in late
+        ]
+        if quantile(owing, self.share) <= float(self.error) * 1000:
+            result.verdict = Verdict.UNKNOWN
+            result.reason += "; the machine stood still for as long in them"
 
     def _jitter(self, found: list[Call]) -> Result:
         """The width of the middle 80 % of all delays, as a share of the jitter's range."""

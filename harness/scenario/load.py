@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 from harness import yamlspec
 from harness.checkers import CHECKERS
@@ -59,7 +59,7 @@ class _File:
     lasts: Seconds | None = None
     runtime: str = ""
     alone: bool = False
-    early: bool = False
+    turn: Literal["first", "", "last"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class _Reader:
             lasts=self.file.lasts,
             runtime=self.file.runtime,
             alone=self.file.alone,
-            early=self.file.early,
+            turn=self.file.turn,
         )
         self._check_meaning(scenario)
         return scenario

@@ -1,6 +1,6 @@
 """Does the machine give the platform the time that it wants? A process of the platform's priority that only wakes and sleeps.
 
-It is due each 10 ms. When it comes late, so did every node that was due then: that much of a slow reaction was the
+It is due each 10 ms. When it comes 5 ms late or more, so did every node that was due then: that much of a slow reaction was the
 machine's, not the platform's. A virtual machine whose host is busy stops like this for tens of milliseconds.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PERIOD_S = 0.010
-LEAST_NS = 10_000_000  # what is late by less happens on every machine
+LEAST_NS = 5_000_000  # what is late by less happens on every machine
 _BEAT = struct.Struct("=qq")  # when it came (monotonic ns), how late (ns)
 
 

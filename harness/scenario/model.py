@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from harness.fault import Fault
 from harness.history_io import History
@@ -236,7 +236,8 @@ class Scenario:
     lasts: float | None = None  # s, about: so that the longest can start first
     runtime: str = ""  # the only one that it is for, where that is so
     alone: bool = False  # in its wave: its bounds are so narrow that neighbours would show
-    early: bool = False  # among the first to begin: clusters that start beside it would show
+    # "first": clusters that start beside it would show; "last": what it does would show in others; "": in between.
+    turn: Literal["first", "", "last"] = ""
 
     @property
     def duration(self) -> float:
