@@ -18,6 +18,7 @@ from reference_impl.storage.postgres import DatabaseSettings, PostgresChangeLog
 from reference_impl.web import Site, error_response, json_response
 
 EVALUATORS: Final = "$evaluators"  # the key of an organisation's shared rules
+NONE: Final = 0.001  # s
 LONGEST_NAME: Final = 256  # characters
 FLAG: Final = "/v1/orgs/{org}/flags/{key}"
 
@@ -64,7 +65,10 @@ class Api:
         if settings.read_home and log is None:
             self.reads = PostgresChangeLog(
                 config.upstreams("db"),
-                msgspec.structs.replace(settings.database, prefer_standby=True),
+                # Its own database is the only one: promoted, it is read as well, and at once.
+                msgspec.structs.replace(
+                    settings.database, prefer_standby=True, standby_patience=NONE
+                ),
                 writer=False,
                 name=config.name,
             )

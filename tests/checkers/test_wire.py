@@ -124,6 +124,21 @@ def test_a_few_delays_may_be_longer_but_none_shorter():
     assert delays(0.05).verdict is FAIL
 
 
+@pytest.mark.parametrize(("stall", "verdict"), [(0.0, FAIL), (0.03, UNKNOWN), (0.005, FAIL)])
+def test_delays_that_the_machine_made_long_are_not_the_callers(stall, verdict):
+    b = Builder()
+    for n in range(40):
+        at = n * 0.2
+        b.wire(at, took=0.0, path=f"/{n}", status=503)
+        b.wire(at + 0.14, took=0.0, path=f"/{n}", status=200)
+        if stall:
+            b.stall(at + 0.1, stall)
+    found = Retries(requirement="P2", link="*", expect=("SERVICE_UNAVAILABLE",))(b.history(10))
+    delays = found[1]
+    assert delays.value == pytest.approx(30, abs=1)
+    assert delays.verdict is verdict, delays.reason
+
+
 def test_a_caller_seen_to_go_late_has_not_hurried():
     def delays(gap):
         b = Builder()
