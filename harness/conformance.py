@@ -241,6 +241,10 @@ class _Lanes:
                     gate.close()
 
     def _fitting(self) -> int | None:
+        """Who may start now. What needs quiet has it: beside its timeline no cluster is started."""
+        measured = (w for w in self._running.values() if self._begin.is_open and not w.over)
+        if any(worker.scenario.turn == "first" for worker in measured):
+            return None
         taken = _load(worker.scenario for worker in self._running.values())
         return _next(self._waiting, self._jobs - taken, empty=not self._running)
 

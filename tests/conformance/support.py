@@ -81,10 +81,12 @@ def selected(request, cases):
 def run_case(case: Case, out: Path, *options: str) -> Ran:
     """A run that could not tell, because this machine was too busy, is asked once more: it must tell in the end."""
     settings = tuple(word for setting in case.settings for word in ("--set", setting))
-    ran = squall_run(SCENARIOS / f"{case.scenario}.yaml", out, *options, *settings)
+    suites, short = (folder / f"{case.scenario}.yaml" for folder in (SCENARIOS, SHORT.parent))
+    scenario = suites if suites.exists() else short
+    ran = squall_run(scenario, out, *options, *settings)
     if ran.code != UNKNOWN:
         return ran
-    return squall_run(SCENARIOS / f"{case.scenario}.yaml", out, *options, *settings)
+    return squall_run(scenario, out, *options, *settings)
 
 
 def all_runs(request, tmp_path_factory, cases, side_by_side):

@@ -106,9 +106,9 @@ CASES = [
         ),
         "availability",
     ),
-    Case("snapshots-stop", "B2", "b2-snapshots", ("program=tests.broken.idle_backup",), "backups"),
-    Case("keeps-two-days", "B2", "b2-snapshots", ("backup.hourly.keep=172800",), "backups"),
-    Case("one-region", "B3", "b3-daily", ("backup.daily.stores=[store-us]",), "backups"),
+    Case("snapshots-stop", "B2", "b2-short", ("program=tests.broken.idle_backup",), "backups"),
+    Case("keeps-a-day", "B2", "b2-short", ("backup.hourly.keep=100000",), "backups"),
+    Case("one-region", "B3", "b3-short", ("backup.daily.stores=[store-us]",), "backups"),
     Case(
         "stale-restore", "B4", "b4-restore", ("program=tests.broken.stale_restore",), "durability"
     ),
