@@ -158,6 +158,9 @@ def run(
     The longest start first, so that the short ones fill the lanes that become free beside them, but each at its `turn`; where clusters are too much work to be started and ended beside others' timelines, all lanes begin and end
     together.
     """
+    # What a fresh installation left for the kernel to write would be written half a minute later, and a history's own lines
+    # would wait for it in the middle of a timeline.
+    os.sync()
     waiting = sorted(scenarios, key=lambda each: (_TURNS[each.turn], -each.duration))
     results: list[Judged] = []
     if not find_kind(session.runtime).in_waves:
