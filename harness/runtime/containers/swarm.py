@@ -88,6 +88,7 @@ class SwarmKind:
     """Nodes are the tasks of a stack, `harness.runtime.base.Kind`. One scenario at a time."""
 
     has_interfaces = True
+    has_files = False
     in_waves = False
     lanes = 1
 

@@ -21,7 +21,7 @@ from tests.conformance.support import ROOT
 
 PATH = Path(__file__).with_name("three-machines.yaml")
 SUITES = sorted((ROOT / "suites" / "topologies").glob("*.yaml"))
-BY_ADDRESS = {"load-distribution", "names", "regions"}
+BY_ADDRESS = {"cold-standby", "load-distribution", "names", "regions"}
 WRITTEN = [path for path in SUITES if path.stem not in {"three-regions-bgp", *BY_ADDRESS}]
 
 
