@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from faults._common import require
-from faults._whole import Loss, Severing, Whole, all_lost, severed
+from faults._whole import Loss, Whole, all_lost
+from faults.region_isolation import RegionIsolation
 
 if TYPE_CHECKING:
     from harness.fault import Fault
@@ -25,7 +26,6 @@ class RegionFailure(Whole):
         topology = cluster.plan.topology
         require(self.name, "region", self.region, topology.regions)
         if self.mode is Loss.ISOLATION:
-            links = tuple(link.id for link in topology.across_border(region=self.region))
-            return (severed(links, Severing.BLACKHOLE),)
+            return (RegionIsolation(self.region),)
         nodes = tuple(node.name for node in topology.nodes.values() if node.region == self.region)
         return (all_lost(self.name, nodes, self.mode),)

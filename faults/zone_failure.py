@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from faults._common import require
-from faults._whole import Loss, Severing, Whole, all_lost, severed
+from faults._whole import Loss, Whole, all_lost
+from faults.zone_isolation import ZoneIsolation
 
 if TYPE_CHECKING:
     from harness.fault import Fault
@@ -26,7 +27,6 @@ class ZoneFailure(Whole):
         known = {zone for zones in topology.regions.values() for zone in zones}
         require(self.name, "zone", self.zone, known)
         if self.mode is Loss.ISOLATION:
-            links = tuple(link.id for link in topology.across_border(zone=self.zone))
-            return (severed(links, Severing.BLACKHOLE),)
+            return (ZoneIsolation(self.zone),)
         nodes = tuple(node.name for node in topology.nodes.values() if node.zone == self.zone)
         return (all_lost(self.name, nodes, self.mode),)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]  # of a setting: a time in s, mostly
 
 
 class ConfigError(Exception):

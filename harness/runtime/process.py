@@ -321,6 +321,7 @@ class _Starter:
         self._client = cluster.client
         self._state_dir = state_dir
         self._seed = seed
+        self._tools = ""  # the folder of PostgreSQL's programs, where a node needs them
 
     def __repr__(self) -> str:
         return f"_Starter({self._cluster!r})"
@@ -331,6 +332,8 @@ class _Starter:
             (self._plan.state_dir / folder).mkdir(parents=True, exist_ok=True)
         await self._cluster.listen()
         nodes = self._plan.topology.nodes.values()
+        if self._plan.topology.needing("postgres"):
+            self._tools = str(await asyncio.to_thread(servers.find_postgres_tools))
         await together(
             self._links(),
             *(self._server(node) for node in nodes if node.is_server),
@@ -385,7 +388,7 @@ class _Starter:
         """PostgreSQL's programs are on the PATH of whom the topology says to need them; in containers, on everyone's."""
         if node not in self._plan.topology.needing("postgres"):
             return {}
-        return {"PATH": f"{servers.find_postgres_tools()}:{os.environ.get('PATH', os.defpath)}"}
+        return {"PATH": f"{self._tools}:{os.environ.get('PATH', os.defpath)}"}
 
     async def _until_ready(self, node: str, within: float) -> None:
         """Ready, or a reason why not: the deadline, or that it has exited already."""

@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 
 from reference_impl.balancer.front import Backend, Front
-from reference_impl.balancer.health import HealthSettings, Positive
-from reference_impl.config import ConfigError, NodeConfig
+from reference_impl.balancer.health import HealthSettings
+from reference_impl.config import ConfigError, NodeConfig, Positive
 from reference_impl.role import Env
 
 # Where a PoP says whether the network should send users to it.

@@ -8,15 +8,15 @@ for a time that is over.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from reference_impl.backup.catalogue import Backup
 from reference_impl.clock import NS
+from reference_impl.config import Positive
 
 HOUR, DAY = 3600.0, 86400.0
-Positive = Annotated[float, msgspec.Meta(gt=0)]
 B = TypeVar("B", bound=Backup)
 
 

@@ -10,17 +10,16 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from reference_impl.backup.wal_names import parse_lsn
-from reference_impl.config import Upstream
+from reference_impl.config import Positive, Upstream
 
 GENTLY: Final = ("nice", "-n", "15")  # what takes much of the machine gives way to those who serve
 STOP_WITHIN: Final = 1.0  # s that a program gets to end
 LAST_WORDS: Final = 300  # characters
-Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class ProgramError(Exception):

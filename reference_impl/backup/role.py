@@ -9,13 +9,13 @@ import msgspec
 
 from reference_impl.alerts.sender import AlertSender
 from reference_impl.backup.catalogue import Catalogue
-from reference_impl.backup.policy import DAY, HOUR, Positive, Schedule
+from reference_impl.backup.policy import DAY, HOUR, Schedule
 from reference_impl.backup.primary import PostgresPrimary
 from reference_impl.backup.programs import PostgresPrograms, Programs, ProgramSettings
 from reference_impl.backup.snapshots import Snapshots
 from reference_impl.backup.wal import WalSettings, WalShipper
 from reference_impl.clock import PlatformClock, stamp
-from reference_impl.config import ConfigError, NodeConfig
+from reference_impl.config import ConfigError, NodeConfig, Positive
 from reference_impl.objectstore.http import HttpObjectStore, StoreSettings
 from reference_impl.resilience.http import HttpClient
 from reference_impl.role import Env

@@ -8,17 +8,19 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import asyncpg
 import msgspec
 
 from reference_impl.backup.programs import end
+from reference_impl.config import Positive
 from reference_impl.database.programs import child_setup, own
+from reference_impl.storage.postgres import move_on
 
 STOP_WITHIN: Final = 1.5  # s, for a fast shutdown
+JUMP_WITHIN: Final = 5.0  # s
 POLL: Final = 0.1  # s
-Positive = Annotated[float, msgspec.Meta(gt=0)]
 # What a restored server must not take from where it ran before; the rest is in its data directory.
 OPTIONS: Final = {
     "unix_socket_directories": "",
@@ -106,8 +108,7 @@ class Server:
         """Let the position of the platform's log go on, if there is a log. Raises `ServerError`."""
         try:
             async with self._connection() as connection:
-                if await connection.fetchval("SELECT to_regclass('log_head')", timeout=2):
-                    await connection.execute("UPDATE log_head SET seq = seq + $1", by, timeout=5)
+                await move_on(connection, by, JUMP_WITHIN)
         except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise ServerError(f"the log's position can't be moved: {error!r}") from None
 

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -23,6 +23,7 @@ from reference_impl.backup.wal_names import (
     segment_start,
     timeline_of,
 )
+from reference_impl.config import Positive
 from reference_impl.objectstore.base import ObjectStore
 from reference_impl.resilience.errors import CallError
 
@@ -30,7 +31,6 @@ WAL: Final = "wal/"
 PACKED: Final = ".gz"
 GONE: Final = "has already been removed"  # the primary has recycled what we wanted next
 Alert = Callable[[str, dict[str, object]], None]
-Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class WalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,9 +9,8 @@ from typing import Annotated, Final, NoReturn, cast
 import httptools
 import msgspec
 
-from reference_impl.config import Upstream
+from reference_impl.config import Positive, Upstream
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
 OK: Final = 200
 
 

@@ -8,8 +8,8 @@ from typing import Literal
 import msgspec
 
 from reference_impl.balancer.front import Backend, Front
-from reference_impl.balancer.health import HealthSettings, Positive
-from reference_impl.config import NodeConfig
+from reference_impl.balancer.health import HealthSettings
+from reference_impl.config import NodeConfig, Positive
 from reference_impl.role import Env
 
 

@@ -22,6 +22,7 @@ from reference_impl.database.programs import (
     own,
     run,
 )
+from reference_impl.storage.postgres import move_on
 
 USER: Final = "squall"
 MAKE_WITHIN, CLONE_WITHIN, REWIND_WITHIN = 60.0, 60.0, 30.0  # s
@@ -286,8 +287,7 @@ class PostgresServer:
         """Let the log's position go on by `by`, if there is a log, also while it is closed. Raises `ProgramError`."""
         async with self._asked(PROMOTE_WITHIN) as sql:
             await sql.execute("SET default_transaction_read_only = off")
-            if await sql.fetchval("SELECT to_regclass('log_head')") is not None:
-                await sql.execute("UPDATE log_head SET seq = seq + $1", by)
+            await move_on(sql, by, PROMOTE_WITHIN)
             await sql.execute("RESET default_transaction_read_only")
 
     @contextlib.asynccontextmanager

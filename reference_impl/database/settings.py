@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+from reference_impl.config import Positive
 
 
 class DatabaseNodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,11 +15,10 @@ import dns.rcode
 import dns.rdatatype
 import msgspec
 
-from reference_impl.config import Upstream
+from reference_impl.config import Positive, Upstream
 from reference_impl.dns.server import PREFIX
 from reference_impl.resilience.errors import INVALID, SERVICE_UNAVAILABLE, CallError, mapped
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
 NO_NAME: Final = (
     "NO_NAME"  # of a CallError: a server says that there is no such name, or no address
 )

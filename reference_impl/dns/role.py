@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from reference_impl.balancer.health import HealthCheck, HealthSettings
-from reference_impl.config import ConfigError, NodeConfig
+from reference_impl.config import ConfigError, NodeConfig, Positive
 from reference_impl.dns import message, records
 from reference_impl.dns.follow import Follower
 from reference_impl.dns.records import (
@@ -26,7 +26,6 @@ from reference_impl.resilience.http import HttpClient
 from reference_impl.role import Env
 from reference_impl.web import Site, Tasks, error_response, json_response
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
 RECORD = "/records/{name}"
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
 from reference_impl.dns.records import Zone
+from reference_impl.durable import replace_file
 
 
 class FileZoneStore:
@@ -30,17 +30,7 @@ class FileZoneStore:
 
     def save(self, zone: Zone) -> None:
         """See `ZoneStore.save`."""
-        draft = self.path.with_suffix(".new")
-        with draft.open("wb") as file:
-            file.write(msgspec.json.encode(zone))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # or a power cut could bring the old name back
-        finally:
-            os.close(folder)
+        replace_file(self.path, msgspec.json.encode(zone))
 
 
 class MemoryZoneStore:

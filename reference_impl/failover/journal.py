@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
 import msgspec
+
+from reference_impl.durable import replace_file
 
 # In this order (specification, RecoverFromRegionFailure).
 DETECT, PROMOTE, DNS, BROADCAST, VERIFY, RESOLVE = (
@@ -76,9 +77,4 @@ class Journal:
         """The next step of `failover` is done."""
         assert failover.next is not None
         failover.steps.append(Step(failover.next, at, seen))
-        fresh = self._path.with_suffix(".new")
-        with fresh.open("wb") as file:
-            file.write(msgspec.json.encode(self.failovers))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path)
+        replace_file(self._path, msgspec.json.encode(self.failovers))

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
 from reference_impl.alerts.sender import AlertSender
-from reference_impl.config import NodeConfig, Upstream
+from reference_impl.config import NodeConfig, Positive, Upstream
 from reference_impl.dns.update import lead
 from reference_impl.failover import journal as steps
 from reference_impl.failover.journal import Failover as Record
@@ -29,7 +29,6 @@ from reference_impl.role import Env
 from reference_impl.web import Site, Tasks, error_response, json_response
 from reference_impl.witness.quorum import Quorum, View
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
 PROMOTE_WITHIN: Final = 25.0  # s
 SMOKE: Final = "/v1/orgs/$smoke/flags/failover"
 

@@ -10,13 +10,13 @@ import msgspec
 from aiohttp import web
 
 from reference_impl.alerts.sender import AlertSender
-from reference_impl.config import NodeConfig
+from reference_impl.config import NodeConfig, Positive
 from reference_impl.hub.kv_writer import KVWriter
 from reference_impl.kv.base import EdgeKV
 from reference_impl.kv.redis import RedisKV
 from reference_impl.propagation.client import HttpStreamClient, StreamClient
 from reference_impl.propagation.fanout import FanOut
-from reference_impl.propagation.settings import FollowSettings, Positive
+from reference_impl.propagation.settings import FollowSettings
 from reference_impl.propagation.store import Store
 from reference_impl.propagation.subscriber import Subscriber
 from reference_impl.resilience.http import HttpClient

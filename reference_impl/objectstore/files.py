@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from reference_impl.durable import replace_file, sync_folder
 from reference_impl.objectstore.base import ObjectInfo
 
 LONGEST_KEY: Final = 240  # bytes, percent-encoded: a file's name
@@ -59,13 +60,7 @@ class Folder:
         )
         self._puts += 1
         unfinished = self.path / f"{UNFINISHED}{self._puts}"
-        with unfinished.open("wb") as file:
-            file.write(msgspec.json.encode(head) + b"\n")
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(target)
-        self._sync()
+        replace_file(target, msgspec.json.encode(head), b"\n", body, draft=unfinished)
         return ObjectInfo(key, head.size, head.etag, modified)
 
     def head(self, key: str) -> ObjectInfo:
@@ -86,7 +81,7 @@ class Folder:
     def delete(self, key: str) -> None:
         """Idempotent."""
         self._file(key).unlink(missing_ok=True)
-        self._sync()
+        sync_folder(self.path)
 
     def keys(self, prefix: str = "") -> list[str]:
         """In the order of their UTF-8 bytes."""
@@ -110,13 +105,6 @@ class Folder:
             return self._file(key).open("rb")
         except FileNotFoundError:
             raise KeyError(key) from None
-
-    def _sync(self) -> None:
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _read_head(line: bytes) -> Head:

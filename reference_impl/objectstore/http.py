@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
-from typing import Annotated, Final
+from typing import Final
 from urllib.parse import quote, urlencode
 
 import msgspec
 
-from reference_impl.config import Upstream
+from reference_impl.config import Positive, Upstream
 from reference_impl.objectstore.base import ObjectInfo
 from reference_impl.objectstore.s3 import parse_listing
 from reference_impl.resilience.errors import INVALID, CallError
@@ -18,7 +18,6 @@ from reference_impl.resilience.http import Answer, HttpClient
 from reference_impl.resilience.retry import RetrySettings, retry
 
 _RETRY: Final = RetrySettings()
-Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

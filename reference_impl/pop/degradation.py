@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import msgspec
 
+from reference_impl.config import Positive
 from reference_impl.pop.checks import Check, grid
 from reference_impl.pop.levels import Dependencies, Errors, Level, LevelMachine, Transition
-from reference_impl.propagation.settings import FollowSettings, Positive
+from reference_impl.propagation.settings import FollowSettings
 from reference_impl.propagation.types import Change, Snapshot
 from reference_impl.resilience.errors import INVALID, CallError, mapped
 from reference_impl.resilience.retry import RetrySettings, retry

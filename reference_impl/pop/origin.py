@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from reference_impl.config import Positive
 from reference_impl.dns.resolver import leading_to
 from reference_impl.pop.negative import NegativeCache
 from reference_impl.propagation.types import FlagState
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 NOT_FOUND = "HTTP_404"
 DOTS = {".", ".."}  # a path can't name them: each client on the way resolves them
-Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 

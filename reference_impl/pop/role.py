@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol
 import msgspec
 
 from reference_impl.alerts.sender import AlertSender
+from reference_impl.config import Positive
 from reference_impl.dns.resolver import Resolver, ResolverSettings
 from reference_impl.kv.redis import RedisKV
 from reference_impl.pop.degradation import Degradation, DegradationSettings
@@ -46,7 +47,6 @@ from reference_impl.pop.status import (
 )
 from reference_impl.propagation.client import HttpStreamClient, StreamClient
 from reference_impl.propagation.fanout import FanOut, last_event_id
-from reference_impl.propagation.settings import Positive
 from reference_impl.propagation.store import Store
 from reference_impl.propagation.subscriber import Subscriber
 from reference_impl.resilience.breaker import Breaker, BreakerSettings

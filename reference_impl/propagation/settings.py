@@ -6,7 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+from reference_impl.config import Positive
+
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 
 

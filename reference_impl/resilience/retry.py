@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from reference_impl.config import Positive
 from reference_impl.resilience.errors import (
     CONNECTION_RESET,
     SERVICE_UNAVAILABLE,
@@ -18,7 +19,6 @@ from reference_impl.resilience.errors import (
 )
 
 T = TypeVar("T")
-Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class RetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

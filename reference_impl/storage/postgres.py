@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, TypeVar
 import asyncpg
 import msgspec
 
-from reference_impl.config import Upstream
+from reference_impl.config import Positive, Upstream
 from reference_impl.propagation.types import Change, Flag, FlagState, OrgState, Snapshot
 from reference_impl.resilience.errors import (
     CONNECTION_RESET,
@@ -23,7 +23,6 @@ from reference_impl.resilience.errors import (
 )
 
 T = TypeVar("T")
-Positive = Annotated[float, msgspec.Meta(gt=0)]
 CHANNEL: Final = "squall_changes"
 LOCK: Final = 0x5C0A11  # advisory lock of those who create the schema
 CLOSE_WITHIN: Final = 0.5  # s
@@ -364,6 +363,15 @@ async def _require_fed_standby(connection: asyncpg.Connection) -> None:
     """A standby that is cut off from its primary answers on, from a past that gets older."""
     if not await connection.fetchval(_FED):
         raise CallError(SERVICE_UNAVAILABLE, "it is no standby that receives its primary's log")
+
+
+async def move_on(connection: asyncpg.Connection, by: int, within: float) -> None:
+    """Let the log's position go on by `by`, if there is a log: a gap that makes every reader ask for a snapshot.
+
+    Each of its two statements has `within` s. Raises what asyncpg raises.
+    """
+    if await connection.fetchval("SELECT to_regclass('log_head')", timeout=within) is not None:
+        await connection.execute("UPDATE log_head SET seq = seq + $1", by, timeout=within)
 
 
 async def _end(connection: asyncpg.Connection) -> None:

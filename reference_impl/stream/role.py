@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, NoReturn
 
-from reference_impl.config import NodeConfig
+from reference_impl.config import NodeConfig, Positive
 from reference_impl.propagation.fanout import FanOut
-from reference_impl.propagation.settings import FanOutSettings, Positive
+from reference_impl.propagation.settings import FanOutSettings
 from reference_impl.propagation.store import Store
 from reference_impl.resilience.errors import CallError
 from reference_impl.role import Env

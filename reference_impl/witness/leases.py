@@ -65,14 +65,10 @@ class Leases:
         free = epoch > held.lease.epoch and now >= held.expires
         if own or free:
             self._held[name] = _Held(Lease(holder, epoch, ttl), max(now + ttl, held.expires))
-        return replace_granted(self.look(name, now), granted=own or free)
+        return msgspec.structs.replace(self.look(name, now), granted=own or free)
 
     def release(self, name: str, holder: str, epoch: int, now: float) -> None:
         """Its holder lets it go: a next epoch may begin at once."""
         held = self._held.get(name)
         if held is not None and (holder, epoch) == (held.lease.holder, held.lease.epoch):
             self._held[name] = replace(held, expires=now)
-
-
-def replace_granted(answer: Answer, *, granted: bool) -> Answer:
-    return msgspec.structs.replace(answer, granted=granted)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -11,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from reference_impl.config import NodeConfig
+from reference_impl.durable import replace_file
 from reference_impl.role import Env
 from reference_impl.web import Site, error_response, json_response
 from reference_impl.witness.leases import Lease, Leases
@@ -79,17 +79,7 @@ class Witness:
 
     def _keep(self) -> None:
         """A few hundred bytes, and seldom: a renewal changes nothing in the book."""
-        fresh = self._book.with_suffix(".new")
-        with fresh.open("wb") as file:
-            file.write(msgspec.json.encode(self.leases.book))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._book)
-        folder = os.open(self._book.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(self._book, msgspec.json.encode(self.leases.book))
 
     def _status(self) -> dict[str, Any]:
         now = self._now()
