@@ -180,7 +180,9 @@ class Retries(Checker):
             result.figures[f"delay{n + 1}_min"] = min(these)
         result.evidence = [
             Evidence(t, f"retry {n + 1} came after {gap * 1000:.1f} ms, {off:.1f} ms outside")
-            for off, t, n, gap in sorted([*late, *early], reverse=True)[:3]
+            for off, t, n, gap in sorted(
+                early if max(early)[0] > most_late else late, reverse=True
+            )[:3]
             if off > 0
         ]
         return result

@@ -122,6 +122,8 @@ def test_a_few_delays_may_be_longer_but_none_shorter():
     assert delays(0.3).verdict is PASS
     assert delays(0.3).figures["later_than_range"] == 1
     assert delays(0.05).verdict is FAIL
+    # The evidence is of what decided, whatever else was farther from the range.
+    assert delays(0.05).evidence[0].text == "retry 1 came after 50.0 ms, 50.0 ms outside"
 
 
 @pytest.mark.parametrize(("stall", "verdict"), [(0.0, FAIL), (0.03, UNKNOWN), (0.005, FAIL)])
