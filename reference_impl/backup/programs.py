@@ -1,29 +1,16 @@
-"""PostgreSQL's own programs and tar, as the backup uses them. The one place where processes are started.
-
-They come from PATH. Every call ends within its timeout and raises `ProgramError` with what the program said last.
-"""
+"""PostgreSQL's own programs and tar, as the backup uses them. Every call ends within its timeout and raises `ProgramError`."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 
 from reference_impl.backup.wal_names import parse_lsn
 from reference_impl.config import Positive, Upstream
-
-GENTLY: Final = ("nice", "-n", "15")  # what takes much of the machine gives way to those who serve
-STOP_WITHIN: Final = 1.0  # s that a program gets to end
-LAST_WORDS: Final = 300  # characters
-
-
-class ProgramError(Exception):
-    """A program failed; what it said last, in one line."""
+from reference_impl.programs import NICE, ProgramError, run
 
 
 class ProgramSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,73 +76,30 @@ class PostgresPrograms:
     async def base_backup(self, into: Path) -> Taken:
         # The archive is synced by the store that keeps it; a copy that a crash spoils is taken again.
         options = ["--format=plain", "--wal-method=fetch", "--checkpoint=fast", "--no-sync"]
-        await self._run(
-            self.settings.backup_timeout,
-            *GENTLY, "pg_basebackup", "-d", self.conninfo, "-D", str(into), *options,
-        )  # fmt: skip
+        command = ["pg_basebackup", "-d", self.conninfo, "-D", str(into), *options]
+        await run([*NICE, *command], self.settings.backup_timeout)
         return read_taken(into)
 
     async def verify(self, folder: Path) -> None:
-        await self._run(
-            self.settings.call_timeout, *GENTLY, "pg_verifybackup", "--quiet", str(folder)
-        )
+        command = [*NICE, "pg_verifybackup", "--quiet", str(folder)]
+        await run(command, self.settings.call_timeout)
 
     async def pack(self, folder: Path, archive: Path) -> None:
         compress = "--use-compress-program=gzip -1"
-        await self._run(
-            self.settings.backup_timeout,
-            *GENTLY, "tar", compress, "-cf", str(archive), "-C", str(folder), ".",
-        )  # fmt: skip
+        command = [*NICE, "tar", compress, "-cf", str(archive), "-C", str(folder), "."]
+        await run(command, self.settings.backup_timeout)
 
     async def unpack(self, archive: Path, folder: Path) -> None:
         folder.mkdir(parents=True, mode=0o700)  # noqa: ASYNC240 - one call
-        await self._run(
-            self.settings.backup_timeout,
-            "tar", "--no-same-owner", "-xzf", str(archive), "-C", str(folder),
-        )  # fmt: skip
+        command = ["tar", "--no-same-owner", "-xzf", str(archive), "-C", str(folder)]
+        await run(command, self.settings.backup_timeout)
 
     async def receive_wal(self, into: Path, slot: str) -> None:
         # Told often, the server lets go of what has been flushed; by itself it would keep ten seconds more.
         options = ["--no-loop", "--status-interval=1", f"--slot={slot}"]
-        await self._run(None, "pg_receivewal", "-d", self.conninfo, "-D", str(into), *options)
+        command = ["pg_receivewal", "-d", self.conninfo, "-D", str(into), *options]
+        await run(command, within=None)
         raise ProgramError("pg_receivewal ended: the server closed the connection")
-
-    async def _run(self, within: float | None, *command: str) -> None:
-        name = command[0] if command[0] != GENTLY[0] else command[len(GENTLY)]
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env={**os.environ, "LC_ALL": "C"},
-            )
-        except OSError as error:
-            raise ProgramError(f"{name} can't be run: {error.strerror}") from None
-        try:
-            async with asyncio.timeout(within):
-                said, _ = await process.communicate()
-        except TimeoutError:
-            raise ProgramError(f"{name} took over {within:g} s") from None
-        finally:
-            if process.returncode is None:
-                await end(process)
-        if process.returncode != 0:
-            words = " ".join(said.decode(errors="replace").split())[-LAST_WORDS:]
-            raise ProgramError(f"{name} failed with {process.returncode}: {words or 'no word'}")
-
-
-async def end(
-    process: asyncio.subprocess.Process, number: int = 15, within: float = STOP_WITHIN
-) -> None:
-    """End a process and wait for it: by signal `number`, then by SIGKILL."""
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(number)
-        try:
-            await asyncio.wait_for(process.wait(), within)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
 
 
 class _Range(

@@ -13,11 +13,12 @@ from pathlib import Path
 import msgspec
 
 from reference_impl.backup.catalogue import ENTRIES, Backup, read_entry
-from reference_impl.backup.programs import ProgramError, Programs
+from reference_impl.backup.programs import Programs
 from reference_impl.backup.wal import PACKED, WAL
 from reference_impl.backup.wal_names import PARTIAL, is_history, is_segment, next_number
 from reference_impl.clock import NS
 from reference_impl.objectstore.base import ObjectStore
+from reference_impl.programs import ProgramError
 from reference_impl.resilience.errors import CallError
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,9 +12,8 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from reference_impl.backup.programs import end
 from reference_impl.config import Positive
-from reference_impl.database.programs import child_setup, own
+from reference_impl.programs import ProgramError, end, own, start
 from reference_impl.storage.postgres import move_on
 
 STOP_WITHIN: Final = 1.5  # s, for a fast shutdown
@@ -71,20 +69,15 @@ class Server:
         words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         _give(self.data_dir)
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                "postgres", "-D", str(self.data_dir), *words,
-                stdin=asyncio.subprocess.DEVNULL,
-                cwd=self.data_dir,
-                env={**os.environ, "LC_ALL": "C"},
-                preexec_fn=child_setup(),
-            )  # fmt: skip
-        except OSError as error:
-            raise ServerError(f"postgres can't be run: {error.strerror}") from None
+            command = ["postgres", "-D", str(self.data_dir), *words]
+            self._process = await start(command, cwd=self.data_dir, as_server=True)
+        except ProgramError as error:
+            raise ServerError(str(error)) from None
         await self._recovered()
 
     async def stop(self) -> None:
         """Fast shutdown. Idempotent."""
-        if self.running and self._process is not None:
+        if self._process is not None:
             await end(self._process, signal.SIGINT, STOP_WITHIN)
 
     async def _recovered(self) -> None:

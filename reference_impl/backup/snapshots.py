@@ -13,10 +13,11 @@ from typing import Final, NoReturn
 
 from reference_impl.backup.catalogue import Backup, Catalogue
 from reference_impl.backup.policy import Schedule, due, expired, wal_floor
-from reference_impl.backup.programs import ProgramError, Programs, Taken
+from reference_impl.backup.programs import Programs, Taken
 from reference_impl.backup.wal import WAL
 from reference_impl.backup.wal_names import is_segment
 from reference_impl.clock import NS, PlatformClock, stamp
+from reference_impl.programs import ProgramError
 from reference_impl.resilience.errors import CallError
 
 Alert = Callable[[str, dict[str, object]], None]

@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from reference_impl.backup.primary import Primary
-from reference_impl.backup.programs import ProgramError, Programs
+from reference_impl.backup.programs import Programs
 from reference_impl.backup.wal_names import (
     PARTIAL,
     is_history,
@@ -25,6 +25,7 @@ from reference_impl.backup.wal_names import (
 )
 from reference_impl.config import Positive
 from reference_impl.objectstore.base import ObjectStore
+from reference_impl.programs import ProgramError
 from reference_impl.resilience.errors import CallError
 
 WAL: Final = "wal/"

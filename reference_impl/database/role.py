@@ -18,9 +18,9 @@ from aiohttp import web
 
 from reference_impl.alerts.sender import AlertSender
 from reference_impl.config import ConfigError, NodeConfig, Upstream
-from reference_impl.database.programs import ProgramError
 from reference_impl.database.server import Look, PostgresServer
 from reference_impl.database.settings import DatabaseNodeSettings
+from reference_impl.programs import ProgramError
 from reference_impl.resilience.errors import CallError
 from reference_impl.resilience.http import HttpClient
 from reference_impl.role import Env

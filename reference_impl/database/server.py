@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -15,13 +14,7 @@ import asyncpg
 import msgspec
 
 from reference_impl.config import Upstream
-from reference_impl.database.programs import (
-    ProgramError,
-    child_setup,
-    environment,
-    own,
-    run,
-)
+from reference_impl.programs import ProgramError, end, own, run, start
 from reference_impl.storage.postgres import move_on
 
 USER: Final = "squall"
@@ -137,10 +130,10 @@ class PostgresServer:
             "--wal-segsize=4",
             "--no-sync",
         ]
-        await run(["initdb", "-D", str(self.data), "-U", USER, *options], self.home, MAKE_WITHIN)
+        await self._run(["initdb", "-D", str(self.data), "-U", USER, *options], MAKE_WITHIN)
         mmap = ["-c", "dynamic_shared_memory_type=mmap"]
         single = ["postgres", "--single", "-j", "-D", str(self.data), *mmap, "template1"]
-        await run(single, self.home, MAKE_WITHIN, _DATABASES)
+        await self._run(single, MAKE_WITHIN, _DATABASES)
         (self.data / "pg_hba.conf").write_text(_ACCESS, encoding="utf-8")
         self._write_config()
 
@@ -150,7 +143,7 @@ class PostgresServer:
         try:
             options = ["-X", "stream", "-c", "fast", "--no-sync", "-w"]
             command = ["pg_basebackup", "-D", str(self.data), *_at(source), *options]
-            await run(command, self.home, CLONE_WITHIN)
+            await self._run(command, CLONE_WITHIN)
         except ProgramError:
             shutil.rmtree(self.data, ignore_errors=True)
             raise
@@ -164,8 +157,11 @@ class PostgresServer:
             f"host={source.host} port={source.port} user={USER} dbname=squall connect_timeout=3"
         )
         command = ["pg_rewind", "-D", str(self.data), f"--source-server={server}", "--no-sync"]
-        await run(command, self.home, REWIND_WITHIN)
+        await self._run(command, REWIND_WITHIN)
         self._write_config()
+
+    async def _run(self, command: Sequence[str], within: float, given: bytes = b"") -> None:
+        await run(command, within, cwd=self.home, as_server=True, given=given)
 
     def _write_config(self) -> None:
         """What is on the command line is not here, but for what pg_rewind's own start of the server must know: that the log
@@ -220,13 +216,8 @@ class PostgresServer:
         settings = {**self._settings, "listen_addresses": self.host, "port": str(self.port)}
         options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
         (self.data / "postmaster.pid").unlink(missing_ok=True)  # of one that died with its agent
-        self._process = await asyncio.create_subprocess_exec(
-            "postgres", "-D", str(self.data), *options,
-            cwd=self.data,
-            env=environment(),
-            stdin=asyncio.subprocess.DEVNULL,
-            preexec_fn=child_setup(),
-        )  # fmt: skip
+        command = ["postgres", "-D", str(self.data), *options]
+        self._process = await start(command, cwd=self.data, as_server=True)
         deadline = asyncio.get_running_loop().time() + START_WITHIN
         while (silent := await self._silent()) is not None:
             if not self.running:
@@ -246,17 +237,11 @@ class PostgresServer:
 
     async def stop(self, *, hard: bool) -> None:
         """End it: fast, or `hard`, in the middle of whatever it does. Idempotent."""
-        process = self._process
-        if process is not None and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGQUIT if hard else signal.SIGINT)
-            try:
-                async with asyncio.timeout(1.0 if hard else STOP_WITHIN):
-                    await process.wait()
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
+        if self._process is not None:
+            if hard:
+                await end(self._process, signal.SIGQUIT)
+            else:
+                await end(self._process, signal.SIGINT, STOP_WITHIN)
         self._hang_up()
 
     # ------------------------------------------------------------------------------------------------- questions

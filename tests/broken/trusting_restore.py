@@ -4,9 +4,10 @@ import contextlib
 
 from reference_impl import main as platform
 from reference_impl.backup.catalogue import Backup
-from reference_impl.backup.programs import PostgresPrograms, ProgramError
+from reference_impl.backup.programs import PostgresPrograms
 from reference_impl.backup.restorer import Restorer
 from reference_impl.objectstore.files import Folder
+from reference_impl.programs import ProgramError
 
 
 class TrustingFolder(Folder):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from reference_impl.backup.programs import ProgramError, Taken
+from reference_impl.backup.programs import Taken
 from reference_impl.backup.wal_names import next_number
 from reference_impl.clock import PlatformClock
+from reference_impl.programs import ProgramError
 from reference_impl.resilience.errors import SERVICE_UNAVAILABLE, CallError
 
 SEGMENT = 1 << 20  # bytes

@@ -8,13 +8,13 @@ import pytest
 
 from reference_impl.backup.programs import (
     PostgresPrograms,
-    ProgramError,
     ProgramSettings,
     Taken,
     read_taken,
 )
 from reference_impl.backup.role import BackupNode
 from reference_impl.config import ConfigError, Upstream
+from reference_impl.programs import ProgramError
 from tests.reference_impl.support import environment, node, until
 
 SERVERS = [Upstream("db-1", "postgres", "127.1.2.3", 5432), Upstream("db-2", "x", "127.1.2.4", 99)]

@@ -159,7 +159,7 @@ def test_a_gap_is_told_and_a_new_base_backup_wanted(on_lab):
         lab.write(segment(1), whole(1))
 
         async def refuse(_folder, _slot):
-            from reference_impl.backup.programs import ProgramError
+            from reference_impl.programs import ProgramError
 
             raise ProgramError(f"requested WAL segment {segment(2)} {GONE}")
 

@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from reference_impl.config import Upstream
-from reference_impl.database.programs import ProgramError, run
 from reference_impl.database.server import PostgresServer
+from reference_impl.programs import ProgramError, run
 from tests.reference_impl.support import find_program, own_host
 
 SLOW = 30.0  # s; a second on an idle machine
@@ -114,8 +114,8 @@ def test_a_program_that_takes_too_long_is_ended(tmp_path):
 
     async def act():
         with pytest.raises(ProgramError, match="sleep took over"):
-            await run(["sleep", "60"], Path("/"), 0.2)
+            await run(["sleep", "60"], 0.2)
 
     asyncio.run(act())
     with pytest.raises(ProgramError, match="can't be run"):
-        asyncio.run(run(["no-such-program"], Path("/"), 1))
+        asyncio.run(run(["no-such-program"], 1))
