@@ -14,6 +14,7 @@ from harness.checkers.durability import Durability
 from harness.checkers.exclusive import Exclusive
 from harness.checkers.levels import Levels
 from harness.checkers.names import Names
+from harness.checkers.placement import Placement
 from harness.checkers.procedure import Procedure
 from harness.checkers.propagation import Propagation
 from harness.checkers.reconnect_spread import ReconnectSpread
@@ -27,6 +28,7 @@ from harness.checkers.shared_store import SharedStore
 from harness.checkers.staleness import Staleness
 from harness.checkers.status_field import StatusField
 from harness.checkers.stream import StreamOrder
+from harness.checkers.untouched import Untouched
 
 CHECKERS: dict[str, type[Checker]] = {
     cls.name: cls
@@ -42,6 +44,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Exclusive,
         Levels,
         Names,
+        Placement,
         Procedure,
         Propagation,
         ReconnectSpread,
@@ -55,6 +58,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Staleness,
         StatusField,
         StreamOrder,
+        Untouched,
     )
 }
 

@@ -87,7 +87,7 @@ class Durability(Checker):
             lost |= {(w.key, w.order): w for w in book.lost}
             result.doubts += book.doubts
         if self.one_log:
-            lost |= {(w.key, w.order): w for w in _rewound(acked)}
+            lost |= {(w.key, w.order): w for w in rewound(acked)}
         never = [text for book in books for text in book.invented]
         _conclude(result, sorted(lost.values(), key=lambda w: w.done), runs, never)
         result.figures |= {
@@ -249,8 +249,8 @@ def _behind(write: Written, found: Written) -> bool:
     return write.sent > found.done
 
 
-def _rewound(acked: Sequence[Written]) -> list[Written]:
-    """Acknowledged writes whose log position was given again, or a smaller one, to a write sent after their answer."""
+def rewound(acked: Sequence[Written]) -> list[Written]:
+    """Of the acknowledged writes of one log those whose position was given again, or a smaller one, to a write sent after their answer."""
     positioned = sorted((w for w in acked if w.position >= 0), key=lambda w: w.sent)
     least_from: list[int] = [1 << 62] * (len(positioned) + 1)
     for n in range(len(positioned) - 1, -1, -1):

@@ -13,7 +13,7 @@ from harness.history import Attempt, Complete, Invoke, ProbeEnd
 from harness.history import Probe as ProbeStart
 from harness.probes.http import INVALID, TIMEOUT, HttpFailure, Response
 from harness.probes.openloop import all_of
-from harness.probes.write import WriteProbe
+from harness.probes.write import WriteProbe, split_key
 from harness.target import fill_headers, fill_path, pointer
 from harness.units import NS, Seconds, now_ns, to_ns
 
@@ -126,13 +126,14 @@ class _Reading:
         self, org: str, key: str, op: int, attempts: list[Attempt]
     ) -> Complete | None:
         how, origin = self._site.target.read, self._site.origin_ns
+        owner, name = split_key(key, org)
         started = now_ns()
         left = max(0.05, (self._deadline - started) / NS)
         try:
             response = await self._client.request(
                 how.method,
-                fill_path(how.path, org=org, key=key),
-                headers=fill_headers(how.headers, org=org),
+                fill_path(how.path, org=owner, key=name),
+                headers=fill_headers(how.headers, org=owner),
                 timeout=min(_ATTEMPT_S, left),
             )
         except HttpFailure as failure:

@@ -33,6 +33,7 @@ _AT_ONCE = 8  # seeds in flight
 class WriteProbe:
     """Writes `rate` flag values a second to the API, to `keys` in turn: `first`, `first` + 1, … over the probe.
 
+    Keys are of `org`, or "org/key".
     A write has outcome "ok" (acknowledged; `version` is its log position), "fail" (certainly not done: no byte was
     sent, or a 4xx) or "unknown" (all else: it may be done, now or later). It is never tried again.
     `in_flight` 0: as many as a full outage leaves waiting.
@@ -91,7 +92,6 @@ class _Writing:
         self._site = site
         self._client = client
         self._keys = keys_for(probe.keys)
-        self._headers = fill_headers(site.target.write.headers, org=probe.org)
         self._position = pointer(site.target.write.position)
 
     def __repr__(self) -> str:
@@ -100,8 +100,10 @@ class _Writing:
     async def fire(self, firing: Firing) -> None:
         probe, write = self._probe, self._site.target.write
         key, value = self._keys(firing.op), probe.first + firing.op
-        path = fill_path(write.path, org=probe.org, key=key)
-        body = fill(write.body, n=str(value), org=probe.org, key=key).encode()
+        org, name = split_key(key, probe.org)
+        path = fill_path(write.path, org=org, key=name)
+        headers = fill_headers(write.headers, org=org)
+        body = fill(write.body, n=str(value), org=org, key=name).encode()
         self._site.record(
             Invoke(
                 t=firing.sent,
@@ -117,7 +119,7 @@ class _Writing:
             response = await self._client.request(
                 write.method,
                 path,
-                headers=self._headers,
+                headers=headers,
                 body=body,
                 timeout=probe.timeout,
                 fresh=not probe.keep_alive,

@@ -13,6 +13,8 @@ from reference_impl.evaluation import InvalidFlag, compile_flag
 from reference_impl.propagation.types import Change, Flag
 from reference_impl.resilience.errors import INVALID, SERVICE_UNAVAILABLE, CallError
 from reference_impl.role import Env
+from reference_impl.shards.log import ShardedChangeLog, ShardSettings
+from reference_impl.shards.postgres import PostgresShards
 from reference_impl.storage.base import ChangeLog
 from reference_impl.storage.postgres import DatabaseSettings, PostgresChangeLog
 from reference_impl.web import Site, error_response, json_response
@@ -27,11 +29,12 @@ Validator = Callable[[str, Flag, Flag], str | None]
 
 class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`read_home`: reads are answered by whatever database of the "db" links is reached, a standby too, so that a region whose
-    database takes no writes serves reads; its writes are refused (503).
+    database takes no writes serves reads; its writes are refused (503). `shards` is for an API server with "shard" links.
     """
 
     database: DatabaseSettings = DatabaseSettings()
     read_home: bool = False
+    shards: ShardSettings = ShardSettings()
 
 
 def invalid_flag(key: str, definition: Flag, evaluators: Flag) -> str | None:
@@ -46,7 +49,9 @@ def invalid_flag(key: str, definition: Flag, evaluators: Flag) -> str | None:
 
 
 class Api:
-    """A `Role`. `log` and `validate` can be given; else PostgreSQL of the "db" links, and `invalid_flag`."""
+    """A `Role`. `log` and `validate` can be given; else PostgreSQL of the "shard" links, each organisation at one of them, or
+    of the "db" links, where there are none; and `invalid_flag`.
+    """
 
     def __init__(
         self,
@@ -58,9 +63,7 @@ class Api:
         self.config = config
         self.env = env
         settings = config.settings_as(ApiSettings)
-        self.log: ChangeLog = log or PostgresChangeLog(
-            config.upstreams("db"), settings.database, writer=True, name=config.name
-        )
+        self.log: ChangeLog = log or _storage(config, settings)
         self.reads: ChangeLog = self.log
         if settings.read_home and log is None:
             self.reads = PostgresChangeLog(
@@ -154,6 +157,16 @@ class Api:
 
     async def _snapshot(self, _: web.Request) -> web.Response:
         return json_response(await self.reads.snapshot())
+
+
+def _storage(config: NodeConfig, settings: ApiSettings) -> ChangeLog:
+    shards = config.upstreams("shard")
+    if shards:
+        databases = [PostgresShards(link, settings.database, config.name) for link in shards]
+        return ShardedChangeLog(databases, settings.shards)
+    return PostgresChangeLog(
+        config.upstreams("db"), settings.database, writer=True, name=config.name
+    )
 
 
 def _receipt(change: Change) -> dict[str, object]:

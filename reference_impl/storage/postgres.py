@@ -294,13 +294,15 @@ class PostgresChangeLog:
                 raise
         return connection
 
+    def _schema(self) -> str:
+        return resources.files(__package__).joinpath("schema.sql").read_text()
+
     async def _create_schema(self, connection: asyncpg.Connection) -> None:
         """Raises `CallError` SERVICE_UNAVAILABLE: what the connection was wanted for has not been done."""
-        schema = resources.files(__package__).joinpath("schema.sql").read_text()
         try:
             async with asyncio.timeout(self.settings.call_timeout), connection.transaction():
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
-                await connection.execute(schema)
+                await connection.execute(self._schema())
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise CallError(SERVICE_UNAVAILABLE, f"schema: {error}") from error
         self._prepared = True
