@@ -41,15 +41,17 @@ class Placement(Checker):
         written = [w for w in writes_of(history, self.writes) if w.acknowledged]
         told = [listing(history, label) for label in self.listings]
         results = [_one_place(each, written) for each in told]
-        results.append(self._versions(history, written))
+        results.append(self._versions(written))
         if len(told) > 1:
             results.append(self._moves(told[0], told[-1]))
         doubts = [*run_doubts(history), *fault_doubts(history, whole(history).end)]
+        for name in self.writes:
+            doubts += probe_doubts(history, name, whole(history), timely=False)
         for result in results:
             result.doubts += doubts
         return [result.finding(self) for result in results]
 
-    def _versions(self, history: History, written: Sequence[Written]) -> Result:
+    def _versions(self, written: Sequence[Written]) -> Result:
         by_org: dict[str, list[Written]] = defaultdict(list)
         for write in written:
             by_org[org_of(write.key)].append(write)
@@ -64,8 +66,6 @@ class Placement(Checker):
             figures={"acknowledged": float(len(written)), "organisations": float(len(by_org))},
             evidence=[Evidence(w.done, f"{w}, and again") for w in twice],
         )
-        for name in self.writes:
-            result.doubts += probe_doubts(history, name, whole(history), timely=False)
         if not any(w.position >= 0 for w in written):
             result.doubts.append("no write was acknowledged with a version")
         return result

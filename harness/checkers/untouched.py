@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Untouched(Checker):
-    """No write of `probe` fails in `phases`, to organisations that are not touched.
+    """No request of `probe` to an organisation that is not touched fails in `phases`; keys are written "org/key".
 
-    Touched are those of the server `lost`, by the listing `before` (`fault` must then have made some of their writes fail); without it those
+    Touched are those of the server `lost`, by the listing `before` (`fault` must then have made some of their requests fail); without it those
     that are on another server in the listing `after`.
     """
 
@@ -45,14 +45,14 @@ class Untouched(Checker):
         mine = [r for r in _sent(history, self) if org_of(r.invoke.key) in known - touched]
         failed = [r for r in mine if r.complete is None or r.complete.outcome != "ok"]
         result = Result(
-            claim="no write to an untouched organisation fails",
+            claim="no request to an untouched organisation fails",
             subject=f"{self.probe} in {', '.join(self.phases)}",
             value=float(len(failed)),
             bound=0.0,
             error=0.0,
-            unit="writes",
+            unit="requests",
             figures={
-                "writes": float(len(mine)),
+                "requests": float(len(mine)),
                 "untouched": float(len(known - touched)),
                 "touched": float(len(touched)),
             },
@@ -61,7 +61,7 @@ class Untouched(Checker):
         )
         self._doubt(history, result, touched)
         if not mine:
-            result.doubts.append("nothing was written to an untouched organisation")
+            result.doubts.append("nothing was sent to an untouched organisation")
         return [result.finding(self)]
 
     def _is_touched(self, org: str, told: list[Listing]) -> bool:
@@ -80,7 +80,7 @@ class Untouched(Checker):
         if not touched:
             result.doubts.append("no organisation was touched: there was nothing to be kept from")
         elif self.lost and not self._bit(history, touched):
-            result.doubts.append(f"all writes to organisations of {self.lost} were acknowledged")
+            result.doubts.append(f"no request to an organisation of {self.lost} failed")
 
     def _bit(self, history: History, touched: set[str]) -> bool:
         """Whether the fault was felt by those whom it must touch."""

@@ -213,6 +213,16 @@ class Builder:
     def called(self, t, label="restore", took=1.0, **answer):
         return self.add(Call(t=ns(t + took), label=label, node="cold", sent=ns(t), **answer))
 
+    def placed(self, t, label, shards, **servers):
+        """The platform lists its organisations: server (`db1`) to shard to organisations."""
+        told = {
+            server: {str(shard): list(orgs) for shard, orgs in some.items()}
+            for server, some in servers.items()
+        }
+        count = sum(len(orgs) for some in servers.values() for orgs in some.values())
+        data = {"shards": shards, "organisations": count, "servers": told}
+        return self.called(t, label, 0.01, status=200, data=data)
+
     def resolved(
         self, t, *nodes, probe="users", ttl=1.0, took=0.002, name="api.example.com", **more
     ):

@@ -391,11 +391,44 @@ def replacement():
     return CHECKERS["replacement"](requirement="E1", node="pop-a", fault="crash", within=2.0), b
 
 
+def sharded(b, versions=None, **more):
+    """Four organisations written in turn, each with versions of its own; at 5 s two shards become four, and two of them move."""
+    b.probe("writer", "write", interval=0.1, budget=0.05)
+    orgs = ("o0", "o1", "o2", "o3")
+    for n in range(100):
+        version = versions(n) if versions else n // 4 + 1
+        b.write("writer", n * 0.1, n + 1, version, key=f"{orgs[n % 4]}/f", **more)
+    b.placed(2.0, "before", 2, db1={0: ["o0", "o2"]}, db2={1: ["o1", "o3"]})
+    after = {"db1": {0: ["o0"]}, "db2": {1: ["o1"]}, "db3": {2: ["o2"], 3: ["o3"]}}
+    return b.placed(8.0, "after", 4, **after)
+
+
+def placement():
+    b = sharded(Builder().fault(3.0, 6.0))
+    return CHECKERS["placement"](
+        requirement="D4", listings=("before", "after"), shards=4, writes=("writer",)
+    ), b
+
+
+def untouched():
+    b = Builder().phase(0, "x").fault(3.0, 6.0, label="db-lost")
+    b.placed(2.0, "before", 2, db1={0: ["o0", "o2"]}, db2={1: ["o1"]})
+    b.probe("users", interval=0.01, budget=0.05)
+    for n in range(1000):
+        org, lost = f"o{n % 3}", 3.0 < n * 0.01 < 6.0
+        failed = {"outcome": "unknown", "error": "SERVICE_UNAVAILABLE"}
+        b.request("users", n * 0.01, key=f"{org}/f", **(failed if lost and org == "o1" else {}))
+    checker = CHECKERS["untouched"](
+        requirement="D4", probe="users", before="before", lost="db2", fault="db-lost", phases=("x",)
+    )
+    return checker, b
+
+
 SOUND = {
     f.__name__: f
     for f in (
-        absent, alert, answers, availability, backups, breaker, called, durability, exclusive, levels, names, procedure, propagation, reconnect_spread,
-        reconvergence, recovery, replacement, retries, route, shared_memory, shared_store, staleness, status_field, stream,
+        absent, alert, answers, availability, backups, breaker, called, durability, exclusive, levels, names, placement, procedure, propagation, reconnect_spread,
+        reconvergence, recovery, replacement, retries, route, shared_memory, shared_store, staleness, status_field, stream, untouched,
     )
 }  # fmt: skip
 END = {"breaker": 12.0}

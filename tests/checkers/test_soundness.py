@@ -28,10 +28,22 @@ from harness.history_io import History, Window
 from harness.verdict import Verdict
 
 # The probes whose requests each checker rests on, and for which the time of sending matters.
-TIMED = {"names", "availability", "recovery", "reconvergence", "staleness", "propagation"}
-SENDING = TIMED | {"route", "shared_store", "durability", "levels", "breaker", "answers"}
+TIMED = {
+    *(
+        "names",
+        "availability",
+        "recovery",
+        "reconvergence",
+        "staleness",
+        "propagation",
+        "untouched",
+    ),
+}
+SENDING = TIMED | {
+    *("route", "shared_store", "durability", "levels", "breaker", "answers", "placement"),
+}
 # A write that was never answered is a case of its own for these; the others need every answer.
-NEED_ANSWERS = SENDING - {"durability"}
+NEED_ANSWERS = SENDING - {"durability", "placement"}
 
 
 def verdicts(name, history):

@@ -47,6 +47,24 @@ def test_reads_each_key_that_was_written_once(both_loops):
     both_loops(main())
 
 
+def test_keys_that_name_their_organisation_are_read_there(both_loops):
+    async def main():
+        def handler(request):
+            return (
+                stored(7, 40) if request.path == "/v1/orgs/umbra/flags/a" else reply({}, status=404)
+            )
+
+        async with serving(handler) as server:
+            site, log = site_for(server.port)
+            await site.read_back([WriteProbe(name="w", keys=("umbra/a", "a"), org="acme")])
+        found = {c.key: c.value for c in log.of(Complete)}
+        assert found == {"umbra/a": 7, "a": None}
+        assert [i.key for i in log.of(Invoke)] == ["umbra/a", "a"]
+        assert len(server.requests) == 2
+
+    both_loops(main())
+
+
 def test_asks_again_until_there_is_an_answer(run):
     turns = itertools.chain(
         [reply({}, status=503), Act.CLOSE, reply(b"nonsense")], itertools.repeat(stored(1, 2))

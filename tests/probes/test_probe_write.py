@@ -43,6 +43,15 @@ def test_values_rise_and_acknowledged_writes_carry_their_position(both_loops):
     assert log.of(ProbeEnd)[0].sent == len(server.requests)
 
 
+def test_keys_can_name_their_organisation(both_loops):
+    probe = WriteProbe(name="w", keys=("umbra/a", "b", "o{n}/c"), org="acme", rate=200)
+    log, server = both_loops(record(lambda _: reply({"seq": 1}), probe))
+    paths = {request.path for request in server.requests}
+    assert {"/v1/orgs/umbra/flags/a", "/v1/orgs/acme/flags/b", "/v1/orgs/o2/flags/c"} <= paths
+    assert [i.key for i in log.of(Invoke)][:3] == ["umbra/a", "b", "o2/c"]
+    assert log.of(Complete, op=0)[0].key == "umbra/a"
+
+
 @pytest.mark.parametrize(
     ("answer", "outcome", "error"),
     [
