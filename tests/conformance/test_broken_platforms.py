@@ -75,6 +75,27 @@ CASES = [
     ),
     Case("promotes-unfenced", "D3", "d3-zone-failure", ("database.fence=false",), "exclusive"),
     Case(
+        "moves-everything",
+        "D4",
+        "d4-short",
+        ("program=tests.broken.moves_everything", "mover.pace=0"),
+        "placement",
+    ),
+    Case(
+        "grows-unfenced",
+        "D4",
+        "d4-short",
+        ("program=tests.broken.unfenced_growth", "mover.pace=0"),
+        "placement",
+    ),
+    Case(
+        "asks-every-shard",
+        "D4",
+        "d4-shard-loss",
+        ("program=tests.broken.asks_every_shard",),
+        "untouched",
+    ),
+    Case(
         "stale-worker",
         "E1",
         "e1-shared-store",

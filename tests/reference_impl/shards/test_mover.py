@@ -11,6 +11,7 @@ from reference_impl.config import ConfigError
 from reference_impl.resilience.errors import TIMEOUT
 from reference_impl.shards.memory import MemoryShards
 from reference_impl.shards.role import Mover
+from reference_impl.shards.shard import org_hash
 from tests.reference_impl.support import environment, node, until
 
 ON = {"state": "ENABLED", "variants": {"on": True}, "defaultVariant": "on"}
@@ -20,7 +21,8 @@ ORGS = [f"org-{n}" for n in range(20)]
 @contextlib.asynccontextmanager
 async def moving(folder, databases, **settings):
     config = msgspec.structs.replace(
-        node("mover", "mover", first=["a"], shards=2, retry=0.02, **settings), state_dir=str(folder)
+        node("mover", "mover", **{"first": ["a"], "shards": 2, "retry": 0.02, **settings}),
+        state_dir=str(folder),
     )
     mover = Mover(config, environment(), databases)
     await mover.start()
@@ -62,6 +64,29 @@ def test_first_shards_then_twice_as_many(tmp_path):
             assert seen == {
                 "placed": True, "growing": None, "moves": 2, "moved": 2, "done": 1, "error": "",
             }  # fmt: skip
+
+    asyncio.run(main())
+
+
+def test_sixteen_become_256_one_doubling_at_a_time(tmp_path):
+    async def main():
+        databases = [MemoryShards(name) for name in "abcd"]
+        orgs = [f"org-{n}" for n in range(300)]
+        async with moving(tmp_path, databases, shards=16) as (mover, ask):
+            await until(lambda: mover.placed, seen=lambda: mover)
+            for org in orgs:
+                await databases[0].put_flag(org, "k", ON, 0)
+            for count in (32, 64, 128, 256):
+                assert (await ask("POST", body={"shards": count}))[0] == 202
+                await until(lambda: mover.journal.current is None, seen=lambda: mover)
+                _, told = await ask()
+                assert (told["shards"], told["organisations"]) == (count, len(orgs))
+                for some in told["servers"].values():
+                    for number, there in some.items():
+                        assert {org_hash(org) % count for org in there} <= {int(number)}
+            assert (await ask("POST", body={"shards": 512}))[0] == 400
+            sizes = [len(await database.organisations()) for database in databases]
+            assert min(sizes) > 50, sizes
 
     asyncio.run(main())
 

@@ -215,6 +215,29 @@ async def test_a_write_is_before_the_closing_or_not_done(db):
     assert sorted(acknowledged) == list(range(2, closed_at + 1))
 
 
+def test_readers_of_the_log_see_that_something_has_left(make):
+    """A gap, and a snapshot without it: what a stream server understands."""
+    db = make("db")
+    if isinstance(db, MemoryShards):
+        pytest.skip("nobody streams it")
+
+    async def main():
+        try:
+            await db.place(shards(4))
+            for org in (EVEN, FAR):
+                last = await db.put_flag(org, "k", ON, 1)
+            await db.close_shard(Shard(4, 2))
+            await db.drop_shard(Shard(4, 2))
+            assert set((await db.snapshot()).orgs) == {EVEN}
+            after = await db.put_flag(EVEN, "k", ON, 2)
+            assert after.seq == last.seq + 2
+            assert await db.changes_since(last.seq, 10) == [after]
+        finally:
+            await db.close()
+
+    asyncio.run(main())
+
+
 def test_python_and_the_database_have_one_hash(make):
     db = make("db")
     if isinstance(db, MemoryShards):
