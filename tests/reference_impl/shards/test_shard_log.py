@@ -60,6 +60,19 @@ def test_one_that_is_away_touches_only_its_own():
     sharded(test)
 
 
+def test_it_begins_with_those_that_are_there():
+    async def main():
+        a, b = MemoryShards("a"), MemoryShards("b")
+        await a.place([Shard(2, 0)])
+        b.broken = TIMEOUT
+        log = ShardedChangeLog([a, b])
+        await log.start()
+        assert (await log.put_flag(ZERO, "k", ON, 1)).version == 1
+        await log.close()
+
+    run_virtual(main())
+
+
 def test_what_has_moved_is_found_at_once():
     async def test(log, a, b):
         await log.put_flag(ONE, "k", ON, 1)
