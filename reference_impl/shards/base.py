@@ -70,7 +70,7 @@ class ShardDatabase(Protocol):
         ...
 
     async def open_shard(self, shard: Shard, epoch: int) -> None:
-        """It has the shard, from now on and in this epoch; nothing where it has it already."""
+        """It has the shard, from now on and in this epoch; nothing where it has it already, or any half of it."""
         ...
 
     async def drop_shard(self, shard: Shard) -> None:

@@ -101,7 +101,10 @@ class MemoryShards:
 
     async def open_shard(self, shard: Shard, epoch: int) -> None:
         self._reach()
-        self._owned.setdefault(shard, Owned(shard, epoch))
+        if not any(
+            one.of > shard.of and one.number % shard.of == shard.number for one in self._owned
+        ):
+            self._owned.setdefault(shard, Owned(shard, epoch))
 
     async def drop_shard(self, shard: Shard) -> None:
         self._reach()

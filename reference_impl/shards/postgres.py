@@ -32,7 +32,12 @@ _GET = """
 SELECT owns($1) AS mine, (SELECT version FROM orgs WHERE org = $1) AS version, seq, flag
 FROM (VALUES (1)) AS one LEFT JOIN flags ON org = $1 AND key = $2
 """
-
+# Not where it has been split since: an order that was long under way must not bring back what has gone on to others.
+_OPEN = """
+INSERT INTO owned SELECT $1, $2, $3, true
+WHERE NOT EXISTS (SELECT FROM owned WHERE modulus > $1 AND number % $1 = $2)
+ON CONFLICT DO NOTHING
+"""
 _DROP = (
     "DELETE FROM flags WHERE org_hash(org) % $1 = $2",
     "DELETE FROM changes WHERE org_hash(org) % $1 = $2",
@@ -154,12 +159,7 @@ class PostgresShards(PostgresChangeLog):
         )
 
     async def open_shard(self, shard: Shard, epoch: int) -> None:
-        await self._rows(
-            "INSERT INTO owned VALUES ($1, $2, $3, true) ON CONFLICT DO NOTHING",
-            shard.of,
-            shard.number,
-            epoch,
-        )
+        await self._rows(_OPEN, shard.of, shard.number, epoch)
 
     async def drop_shard(self, shard: Shard) -> None:
         async def forget(connection: asyncpg.Connection) -> None:
@@ -171,6 +171,7 @@ class PostgresShards(PostgresChangeLog):
             if gone:
                 for statement in _DROP:
                     await connection.execute(statement, shard.of, shard.number)
+                # A gap makes every reader of this log ask for a snapshot, in which the organisations are no more.
                 await connection.execute("UPDATE log_head SET seq = seq + 1")
 
         await self._transaction(forget)

@@ -155,10 +155,12 @@ class Mover:
     async def _begin(self, wanted: int) -> None:
         """Raises `PlanError`, and `CallError` where a database is away: nobody knows then where all are."""
         current = self.journal.current
-        if current is not None and current.shards != wanted:
-            raise PlanError(f"{current.shards} shards are being made")
+        if current is not None:
+            if current.shards != wanted:
+                raise PlanError(f"{current.shards} shards are being made")
+            return
         owned = {name: await database.owned() for name, database in self.databases.items()}
-        if current is not None or finished(owned, wanted):
+        if finished(owned, wanted):
             return
         count = wanted // 2
         if wanted != count * 2 or count_of(owned) not in (count, wanted):

@@ -188,6 +188,11 @@ async def test_opening_again_changes_nothing(db):
     await db.open_shard(ALL, 2)
     await db.open_shard(ALL, 9)
     assert await db.owned() == [Owned(ALL, 2)]
+    await db.split(ALL)
+    await db.close_shard(Shard(2, 1))
+    await db.drop_shard(Shard(2, 1))  # it has gone on to another
+    await db.open_shard(ALL, 2)
+    assert await db.owned() == [Owned(Shard(2, 0), 2)]
 
 
 @contract
