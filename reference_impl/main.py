@@ -34,6 +34,7 @@ from reference_impl.objectstore.role import Objects
 from reference_impl.pop.role import Pop
 from reference_impl.pop.shared.crew import pop_crew
 from reference_impl.role import Env, Role
+from reference_impl.shards.merger import Merger
 from reference_impl.shards.role import Mover
 from reference_impl.stream.role import StreamServer
 from reference_impl.witness.role import Witness
@@ -52,6 +53,7 @@ ROLES: Mapping[str, RoleFactory] = {
     "dns": Dns,
     "failover": Failover,
     "hub": Hub,
+    "merger": Merger,
     "mover": Mover,
     "objects": Objects,
     "pop": Pop,
