@@ -112,6 +112,8 @@ CASES = [
     Case(
         "stale-restore", "B4", "b4-restore", ("program=tests.broken.stale_restore",), "durability"
     ),
+    Case("kv-of-one-region", "C2", "c2-edge", ("program=tests.broken.one_kv",), "mitigation"),
+    Case("hub-without-backup", "C2", "c2-streams", ("pop.failover=false",), "mitigation"),
     Case("trusting", "B4", "b4-restore", ("program=tests.broken.trusting_restore",), "called"),
 ]
 
