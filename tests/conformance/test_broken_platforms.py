@@ -73,6 +73,13 @@ CASES = [
         ("db-us.synchronous=[]",),
         "durability",
     ),
+    Case(
+        "forgetful-controller",
+        "M2",
+        "m2-controller-lost",
+        ("program=tests.broken.forgetful_failover",),
+        "procedure",
+    ),
     Case("promotes-unfenced", "D3", "d3-zone-failure", ("database.fence=false",), "exclusive"),
     Case(
         "stale-worker",
