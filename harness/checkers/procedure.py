@@ -102,9 +102,7 @@ class Procedure(Checker):
         """Each telling goes on where the one before it was."""
         for before, after in pairwise(tellings):
             if result.verdict is not Verdict.FAIL and after[: len(before)] != before:
-                changed = next(
-                    step for n, step in enumerate(before) if after[n : n + 1] != [step]
-                )
+                changed = next(step for n, step in enumerate(before) if after[n : n + 1] != [step])
                 result.verdict = Verdict.FAIL
                 result.reason = f"the step {changed.step}, told of at {clock(changed.at)}, was lost"
 

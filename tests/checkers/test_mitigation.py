@@ -74,7 +74,9 @@ def test_not_watched_for_long_enough_to_say_that_it_does_not_come_back():
 def test_the_way_back_ends_where_the_next_fault_begins():
     b = hub((0, "hub-1"), (3.3, "hub-2"), (6.5, "hub-1"), (8.0, "hub-2"))
     assert judged(b.fault(7.9, 9.0, n=2, label="other"))[1].verdict is PASS
-    assert judged(hub((0, "hub-1"), (3.3, "hub-2"), (6.5, "hub-1"), (8, "hub-2")))[1].verdict is FAIL
+    assert (
+        judged(hub((0, "hub-1"), (3.3, "hub-2"), (6.5, "hub-1"), (8, "hub-2")))[1].verdict is FAIL
+    )
 
 
 @pytest.mark.parametrize("spoiled", [{"bit": False}, {"healed": False}, {"verified": False}])
