@@ -27,6 +27,7 @@ CASES = [
     Case(
         "never-falls-back", "M3", "m3-load-distribution", ("dns.health.failures=1000000",), "names"
     ),
+    Case("forgets-names", "M3", "m3-dns-loss", ("pop.resolver.stale=0",), "status_field"),
     Case("drops-deltas", "S1", "s1-fan-out", ("program=tests.broken.drops_deltas",), "stream"),
     Case(
         "acknowledges-early", "D1", "d1-api-loss", ("program=tests.broken.early_ack",), "durability"
