@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from faults._whole import Loss
-from faults.hub_failure import HubFailure
 from faults.dns_loss import DnsLoss
+from faults.hub_failure import HubFailure
 from faults.kv_loss import KvLoss
 from faults.object_store_loss import ObjectStoreLoss
 from faults.origin_loss import Answer, OriginLoss, What
