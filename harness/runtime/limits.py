@@ -1,0 +1,65 @@
+"""Whether the kernel lets processes that run write to files at all (RLIMIT_FSIZE, setrlimit(2)): a disk that is full.
+
+With a limit of 0 each write to a file fails with EFBIG, which PostgreSQL takes as a full disk; also a write over what is there, as
+on a full disk that never writes in place. Sockets, pipes and the files of others are not touched.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+WITHIN = 10.0  # s for the helper
+
+
+def fill(pids: Iterable[int]) -> None:
+    """Let them write to no file; what they fork inherits it. Nothing happens to those that are gone. Raises OSError."""
+    for pid in pids:
+        _limit(pid, "0")
+
+
+def lift(pids: Iterable[int]) -> None:
+    """Undo `fill`. Harmless where it was never done. Raises OSError."""
+    for pid in pids:
+        _limit(pid, "unlimited")
+
+
+def limited(pid: int) -> bool:
+    """Whether it may write to no file now; False when it is gone."""
+    try:
+        rows = Path(f"/proc/{pid}/limits").read_text(encoding="ascii").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    # "Max file size             0                    unlimited            bytes"
+    return any(row.startswith("Max file size") and row.split()[3] == "0" for row in rows)
+
+
+def _limit(pid: int, soft: str) -> None:
+    """By util-linux's prlimit as the process's own user: root may lack the right to limit others' (CAP_SYS_RESOURCE)."""
+    program = shutil.which("prlimit")
+    if program is None:
+        raise FileNotFoundError(errno.ENOENT, "prlimit (of util-linux) is not on PATH")
+    here = Path(f"/proc/{pid}")
+    try:
+        owner = here.stat()
+    except FileNotFoundError:
+        return
+    mine = owner.st_uid == os.geteuid()
+    done = subprocess.run(  # noqa: S603 - a number and one of two words
+        [program, f"--pid={pid}", f"--fsize={soft}:"],
+        user=None if mine else owner.st_uid,
+        group=None if mine else owner.st_gid,
+        extra_groups=None if mine else [],
+        capture_output=True,
+        timeout=WITHIN,
+        check=False,
+    )
+    if done.returncode and here.exists():
+        raise PermissionError(errno.EPERM, done.stderr.decode(errors="replace").strip())
