@@ -289,6 +289,7 @@ class Failover:
             "epoch": self.lease.epoch if self.lease else None,
             "seen": self.seen,
             "hears": {view.node: view.state for view in self.views.values()},
+            "follows": {view.node: view.streaming for view in self.views.values()},
             "step": current.next if current else None,  # which is tried now
             "done": sum(record.next is None for record in self.journal.failovers),
             "failovers": [msgspec.to_builtins(record) for record in self.journal.failovers[-5:]],

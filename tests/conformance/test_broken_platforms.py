@@ -120,6 +120,7 @@ CASES = [
     Case(
         "stale-restore", "B4", "b4-restore", ("program=tests.broken.stale_restore",), "durability"
     ),
+    Case("holds-the-lease", "C2", "c2-disk-full", ("program=tests.broken.holds_on",), "mitigation"),
     Case("kv-of-one-region", "C2", "c2-edge", ("program=tests.broken.one_kv",), "mitigation"),
     Case("hub-without-backup", "C2", "c2-streams", ("pop.failover=false",), "mitigation"),
     Case("trusting", "B4", "b4-restore", ("program=tests.broken.trusting_restore",), "called"),
