@@ -24,7 +24,7 @@ class Proof(msgspec.Struct, frozen=True):
 class Undo(msgspec.Struct, frozen=True, kw_only=True):
     """One act that undoes a part of a fault, written to the ledger before the act it undoes. Safe to carry out twice.
 
-    `action` is one of "resume", "start", "connect" (subject: a node), "restore" (a link), "remove-toxic" (a link;
+    `action` is one of "resume", "start", "connect", "lift" (subject: a node), "restore" (a link), "remove-toxic" (a link;
     `detail` names the toxic), "mend" (a node; `detail` is a `harness.runtime.spot.Spot`).
     """
 

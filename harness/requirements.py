@@ -30,6 +30,14 @@ class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strategy: str
 
 
+class SinglePoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One row of the specification's table "Single Points of Failure Analysis"."""
+
+    component: str
+    risk: str
+    mitigation: str
+
+
 class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One promise of the specification. `unit` is that of its main figure, "" where it has none."""
 
@@ -40,6 +48,7 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: str
     observed: str
     recovery: Recovery | None = None
+    components: tuple[SinglePoint, ...] = ()
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,3 +88,8 @@ def is_requirement(requirement_id: str) -> bool:
 def recovery_objectives() -> tuple[Requirement, ...]:
     """The requirements that stand in the specification's RTO/RPO table, in the table's order."""
     return tuple(r for r in requirements() if r.recovery is not None)
+
+
+def single_points() -> tuple[SinglePoint, ...]:
+    """The components of the specification's table of single points of failure, in the table's order."""
+    return tuple(point for r in requirements() for point in r.components)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import RuntimeFailure
 from harness.network.reach import probe, protocol_of
+from harness.runtime import limits
 from harness.runtime.base import NodeState
 from harness.runtime.spot import Spot
 
@@ -41,12 +42,14 @@ def words(undo: Undo) -> str:  # noqa: PLR0911 - a table, one line for each
             return f"{undo.subject} is cut"
         case "remove-toxic":
             return f"{undo.subject} has {undo.detail}"
+        case "lift":
+            return f"{undo.subject} can write nothing to disk"
         case "mend":
             return f"{undo.subject} has a flipped bit in {Spot.parse(undo.detail).path}"
     return f"{undo.subject}: {undo.action} is due"
 
 
-async def in_force(cluster: Cluster, undo: Undo) -> bool:
+async def in_force(cluster: Cluster, undo: Undo) -> bool:  # noqa: PLR0911 - as above
     """Whether what `undo` would undo is there, as the system or the link's proxy says."""
     if undo.action == "start":
         return cluster.state(undo.subject) is NodeState.EXITED
@@ -54,6 +57,8 @@ async def in_force(cluster: Cluster, undo: Undo) -> bool:
         return cluster.state(undo.subject) is NodeState.PAUSED
     if undo.action == "connect":
         return not await cluster.connected(undo.subject)
+    if undo.action == "lift":
+        return any(limits.limited(each.pid) for each in await cluster.processes(undo.subject))
     if undo.action == "mend":
         spot = Spot.parse(undo.detail)
         return spot.read(cluster.folder(undo.subject)) == spot.flipped

@@ -72,10 +72,12 @@ async def run(
 ) -> str:
     """Run a program to its end, at most `within` s (None: until cancelled); what it said. Raises `ProgramError`."""
     pipe = asyncio.subprocess.PIPE
-    process = await start(command, cwd=cwd, as_server=as_server, stdin=pipe, output=pipe)
+    # Nothing is written to one that may have ended already.
+    stdin = pipe if given else asyncio.subprocess.DEVNULL
+    process = await start(command, cwd=cwd, as_server=as_server, stdin=stdin, output=pipe)
     try:
         async with asyncio.timeout(within):
-            raw, _ = await process.communicate(given)
+            raw, _ = await process.communicate(given or None)
     except TimeoutError:
         raise ProgramError(f"{_name(command)} took over {within:g} s") from None
     finally:

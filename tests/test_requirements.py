@@ -8,6 +8,7 @@ from harness.requirements import (
     recovery_objectives,
     requirement,
     requirements,
+    single_points,
 )
 
 IDS = [
@@ -77,3 +78,13 @@ def test_unknown_id_is_an_error_that_names_the_known_ones():
 
 def test_known_id():
     assert requirement("D3").title == "The platform survives the loss of an origin zone"
+
+
+def test_the_table_of_single_points_of_failure():
+    assert [(p.component, p.risk, p.mitigation) for p in single_points()] == [
+        ("Origin DB", "High", "Multi-AZ primary, read replicas"),
+        ("Streaming servers", "Medium", "Multiple servers, hub architecture"),
+        ("Regional hubs", "Medium", "Multiple hubs per region, failover"),
+        ("Edge PoPs", "Low", "Anycast routes to healthy PoPs"),
+        ("Edge KV", "Low", "Replicated, multi-region"),
+    ]

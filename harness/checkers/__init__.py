@@ -13,6 +13,7 @@ from harness.checkers.called import Called
 from harness.checkers.durability import Durability
 from harness.checkers.exclusive import Exclusive
 from harness.checkers.levels import Levels
+from harness.checkers.mitigation import Mitigation
 from harness.checkers.names import Names
 from harness.checkers.placement import Placement
 from harness.checkers.procedure import Procedure
@@ -43,6 +44,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Durability,
         Exclusive,
         Levels,
+        Mitigation,
         Names,
         Placement,
         Procedure,

@@ -50,7 +50,8 @@ class Procedure(Checker):
     """After `fault`, `node` tells in its status, under `field`, a list of records, each with the `steps` it took.
 
     The first record that begins after the onset must have exactly `steps`, one after the other, the last `within` of the
-    onset. Each of `signs` must be seen when the record says so: not before, and not only later.
+    onset, and keep each step as it was first told, whatever becomes of the node. Each of `signs` must be seen when the record says
+    so: not before, and not only later.
     """
 
     node: str
@@ -71,9 +72,11 @@ class Procedure(Checker):
 
     def _run(self, history: History, run: FaultRun) -> list[Result]:
         onset = run.onset or 0
-        told = self._record(history, onset)
+        tellings = self._tellings(history, onset)
+        told = max(tellings, key=len, default=[])
         doubts = [*run_doubts(history), *fault_doubts(history, history.last)]
         results = [self._order(run, onset, told)]
+        self._keeps(results[0], tellings)
         at = {step.step: step.at for step in told}
         results += [self._sign(history, onset, sign, at.get(sign.step)) for sign in self.signs]
         for result in results:
@@ -81,19 +84,27 @@ class Procedure(Checker):
             result.doubts += doubts
         return results
 
-    def _record(self, history: History, onset: int) -> list[_Step]:
-        """The longest telling of the first record that begins after the onset; times since the history's origin."""
-        best: list[_Step] = []
+    def _tellings(self, history: History, onset: int) -> list[list[_Step]]:
+        """Of the first record that begins after the onset, one after the other; times since the history's origin."""
+        found: list[list[_Step]] = []
         for status in history.of(Status):
             if status.node != self.node or status.t < onset:
                 continue
-            found = field_of(status, self.field)
-            for record in found if isinstance(found, list) else []:
+            told = field_of(status, self.field)
+            for record in told if isinstance(told, list) else []:
                 steps = _steps(record, history.header.origin)
                 if steps and steps[0].at >= onset:
-                    best = max(best, steps, key=len)
+                    found.append(steps)
                     break
-        return best
+        return found
+
+    def _keeps(self, result: Result, tellings: list[list[_Step]]) -> None:
+        """Each telling goes on where the one before it was."""
+        for before, after in pairwise(tellings):
+            if result.verdict is not Verdict.FAIL and after[: len(before)] != before:
+                changed = next(step for n, step in enumerate(before) if after[n : n + 1] != [step])
+                result.verdict = Verdict.FAIL
+                result.reason = f"the step {changed.step}, told of at {clock(changed.at)}, was lost"
 
     def _order(self, run: FaultRun, onset: int, told: list[_Step]) -> Result:
         result = Result(

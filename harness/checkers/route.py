@@ -26,6 +26,7 @@ class Route(Checker):
     Where a machine stands still for `patience` s, at most 5 s before or in that time, a health check can rightly take it for a
     loss: then what went elsewhere shows nothing.
     An answer that names no node is counted as another's. `at_least` so many requests must have been answered, or acknowledged.
+    With `stale`, what was known must have been used beyond its TTL in that time, as no server answered; else nothing is shown.
     """
 
     probe: str
@@ -35,6 +36,7 @@ class Route(Checker):
     settle: Seconds = Seconds(0.0)
     at_least: int = 5
     patience: Seconds = Seconds(0.25)
+    stale: bool = False
 
     name: ClassVar[str] = "route"
 
@@ -73,6 +75,8 @@ class Route(Checker):
         result.figures = {"lookups": float(lookups), "answers": float(answers)}
         if not lookups:
             result.doubts.append(f"{self.probe} looked nothing up")
+        if self.stale and not self._went_on(history, window):
+            result.doubts.append(f"{self.probe} used nothing beyond its TTL")
         if answers < max(1, self.at_least):
             result.doubts.append(f"{self.probe} was answered {answers} times")
         return result
@@ -87,6 +91,10 @@ class Route(Checker):
             Evidence(e.t, f"{self.probe} is led to {', '.join(e.nodes) or 'nowhere'} {e.error}")
             for e in astray
         ], len(used)
+
+    def _went_on(self, history: History, window: Window) -> bool:
+        asked = (e for e in history.of(Resolved) if e.probe == self.probe and e.t in window)
+        return any(each.stale for each in asked)
 
     def _answers(self, history: History, window: Window) -> tuple[list[Evidence], int]:
         run = history.probes.get(self.probe)

@@ -117,6 +117,7 @@ def _become(spec: Spawn, log: int, parent: int) -> NoReturn:
     # Python's own defaults, for a Python program.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     _prctl(_PR_SET_NAME, spec.node.encode()[:15])
     sys.argv = [spec.module, *spec.argv]
     for stream in (sys.stdout, sys.stderr):

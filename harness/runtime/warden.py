@@ -32,7 +32,7 @@ import msgspec
 from harness.errors import SquallError
 from harness.network.toxiproxy import Toxiproxy
 from harness.priority import PLATFORM, set_nice
-from harness.runtime import procfs
+from harness.runtime import limits, procfs
 from harness.runtime.addresses import RangeClaim, claim_range
 from harness.runtime.base import Address
 from harness.runtime.home import PidRecord, Room, home_lock, locked
@@ -569,6 +569,10 @@ class Warden:
                 ledger.done(entry.id)
             elif entry.undo.action == "start":
                 self._respawn(cluster, entry.undo.subject)
+                ledger.done(entry.id)
+            elif entry.undo.action == "lift" and not cluster.engine:
+                running = cluster.pids.get(entry.undo.subject)
+                limits.lift(each.pid for each in (procfs.tree(running.pid) if running else []))
                 ledger.done(entry.id)
             elif entry.undo.action == "mend" and entry.undo.subject in cluster.specs:
                 spec = cluster.specs[entry.undo.subject]

@@ -9,6 +9,7 @@ own accord: that is for whoever sees more than one node (`reference_impl.failove
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,9 @@ from reference_impl.witness.quorum import Quorum, View
 
 EMPTY, PRIMARY, STANDBY, FENCED, DOWN = "empty", "primary", "standby", "fenced", "down"
 MOST_CHANGES: Final = 50
+OTHERS_TURN: Final = (
+    2.0  # leases; a controller needs less than one to see that the lease was given up
+)
 
 
 class Promotion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -144,7 +148,7 @@ class Database:
                 async with self._lock:
                     await self._step(await self.quorum.view())
                 self.error = ""
-            except ProgramError as error:
+            except (ProgramError, OSError) as error:  # its disk may be full
                 self.error = str(error)
             await asyncio.sleep(self.settings.tick)
 
@@ -152,7 +156,7 @@ class Database:
         """Bring the server nearer to what the witnesses say that it is. Raises `ProgramError`; it is called again."""
         if self.state == PRIMARY:
             if not self.server.running:  # it crashed by itself, and the lease is still ours
-                await self.server.start()
+                await self._restart()
         elif view is None:
             return  # nobody can know who is primary; a standby goes on with what it has
         elif not view.holder:
@@ -163,6 +167,16 @@ class Database:
                 await self._resume(view.epoch)
         elif view.holder in self.sources:
             await self._follow(self.sources[view.holder])
+
+    async def _restart(self) -> None:
+        """Where it does not start again (its disk is full, its data are damaged), another is to be primary, at once. Raises `ProgramError`."""
+        try:
+            await self.server.start()
+        except ProgramError as error:
+            self._resting = asyncio.get_running_loop().time() + OTHERS_TURN * self.settings.lease
+            await self._fence(f"its server does not start: {error}")
+            await self.quorum.release(self.name, self.epoch)
+            raise
 
     async def _found(self) -> None:
         """The first primary of all. A server that has data, though no witness knows of any, is not touched."""
@@ -315,7 +329,8 @@ class Database:
         at = round(asyncio.get_running_loop().time() * 1e9)
         self.changes.append(Change(len(self.changes), at, state, reason))
         del self.changes[:-MOST_CHANGES]
-        print(f"{self.name}: {state}: {reason}", flush=True)
+        with contextlib.suppress(OSError):  # a log that can't be written is no reason to end
+            print(f"{self.name}: {state}: {reason}", flush=True)
 
     def _status(self) -> dict[str, Any]:
         look = self.look

@@ -138,7 +138,8 @@ class PostgresServer:
         self._write_config()
 
     async def clone(self, source: Upstream) -> None:
-        """All data anew from a running server. Raises `ProgramError`; then there are none."""
+        """All data anew from a server. Raises `ProgramError`; then there are none, unless the source did not even answer."""
+        await _checkpoint(source)
         self._clear()
         try:
             options = ["-X", "stream", "-c", "fast", "--no-sync", "-w"]

@@ -280,6 +280,7 @@ class Failover:
         return "operators told"
 
     def _status(self) -> dict[str, Any]:
+        current = self.journal.current
         return {
             "node": self.config.name,
             "role": self.config.role,
@@ -288,6 +289,8 @@ class Failover:
             "epoch": self.lease.epoch if self.lease else None,
             "seen": self.seen,
             "hears": {view.node: view.state for view in self.views.values()},
+            "follows": {view.node: view.streaming for view in self.views.values()},
+            "step": current.next if current else None,  # which is tried now
             "done": sum(record.next is None for record in self.journal.failovers),
             "failovers": [msgspec.to_builtins(record) for record in self.journal.failovers[-5:]],
             "error": self.error,

@@ -1,4 +1,4 @@
-"""The regional hub: follows a stream server, fans out to the region's PoPs, and keeps the region's edge KV."""
+"""The regional hub: follows a stream server, fans out to the region's PoPs, and keeps the edge KV, each of its replicas."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Broadcast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Hub:
-    """A `Role`. `client` and `kv` can be given; else HTTP and Redis of the "kv" link, if there is one."""
+    """A `Role`. `client` and `kv` can be given; else HTTP and Redis of the "kv" links: replicas, each written on its own."""
 
     def __init__(
         self,
@@ -73,10 +73,11 @@ class Hub:
             connected=self._connected,
             disconnected=self._disconnected,
         )
-        self.kv = kv or self._redis()
-        self.writer = (
-            None if self.kv is None else KVWriter(self.kv, self.store, self.settings.kv_check)
-        )
+        self.kvs = self._redis() if kv is None else {"kv": kv}
+        self.writers = {
+            name: KVWriter(each, self.store, self.settings.kv_check)
+            for name, each in self.kvs.items()
+        }
         self.broadcasts: deque[dict[str, object]] = deque(maxlen=MOST_BROADCASTS)
         self._tasks = Tasks()
         self.site = Site(self._status, lambda: self.fanout.unready)
@@ -84,18 +85,18 @@ class Hub:
         self.site.add("POST", "/broadcast", self._broadcast)
 
     def __repr__(self) -> str:
-        return f"<Hub {self.config.name} {self.subscriber!r} {self.fanout!r} {self.writer!r}>"
+        return f"<Hub {self.config.name} {self.subscriber!r} {self.fanout!r} {list(self.writers.values())!r}>"
 
-    def _redis(self) -> EdgeKV | None:
-        for link in self.config.upstreams("kv"):
-            return RedisKV(link.host, link.port, timeout=self.settings.kv_timeout)
-        return None
+    def _redis(self) -> dict[str, EdgeKV]:
+        timeout = self.settings.kv_timeout
+        links = self.config.upstreams("kv")
+        return {link.to: RedisKV(link.host, link.port, timeout=timeout) for link in links}
 
     async def start(self) -> None:
         self._tasks.start(self._subscribe, "subscriber")
         self._tasks.start(self.alerts.run, "alerts")
-        if self.writer is not None:
-            self._tasks.start(self.writer.run, "edge KV")
+        for name, writer in self.writers.items():
+            self._tasks.start(writer.run, f"edge KV {name}")
         await self.site.start(self.config.listen.host, self.config.listen.port)
 
     async def stop(self) -> None:
@@ -104,8 +105,8 @@ class Hub:
         await self._tasks.stop()
         await self.site.stop()
         await self._http.close()
-        if self.kv is not None:
-            await self.kv.close()
+        for kv in self.kvs.values():
+            await kv.close()
 
     async def _subscribe(self) -> NoReturn:
         await self.subscriber.run()
@@ -150,8 +151,10 @@ class Hub:
             "subscribers": self.fanout.subscribers,
             "dropped": self.fanout.dropped,
             "refusing": self.fanout.unready,
-            "kv_seq": self.writer.written if self.writer else None,
-            "kv_error": self.writer.error.kind if self.writer and self.writer.error else None,
+            "kv": {
+                name: {"seq": writer.written, "error": writer.error.kind if writer.error else None}
+                for name, writer in self.writers.items()
+            },
             "alerts": self.alerts.raised,
             "broadcast": self.broadcasts[-1]["name"] if self.broadcasts else None,
             "broadcasts": list(self.broadcasts),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable
 
-    from reference_impl.kv.base import EdgeKV
+    from reference_impl.kv.base import EdgeReader
 
 EMPTY = "EMPTY"  # the KV answers, and holds no data
 NS = 1_000_000_000
@@ -70,7 +70,7 @@ class Degradation:
         retries: RetrySettings,
         memory: Memory,
         *,
-        kv: EdgeKV | None,
+        kv: EdgeReader | None,
         origin: Callable[[], Awaitable[object]] | None,
         chance: random.Random,
         changed: Callable[[list[Transition]], None] = lambda _: None,
@@ -143,7 +143,7 @@ class Degradation:
             self._poller.cancel()
             self._poller = None
 
-    async def _watch_kv(self, kv: EdgeKV) -> None:
+    async def _watch_kv(self, kv: EdgeReader) -> None:
         async for due in grid(self.settings.check_interval):
             try:
                 await self._ping(kv)
@@ -157,7 +157,7 @@ class Degradation:
                 self.kv.succeeded()
             self.settle()
 
-    async def _ping(self, kv: EdgeKV) -> None:
+    async def _ping(self, kv: EdgeReader) -> None:
         with mapped("KV ping"):
             async with asyncio.timeout(self.settings.kv_timeout):
                 position = await kv.ping()
@@ -176,11 +176,11 @@ class Degradation:
                 self.origin.succeeded()
             self.settle()
 
-    async def _keep_polling(self, kv: EdgeKV, first: float | None) -> None:
+    async def _keep_polling(self, kv: EdgeReader, first: float | None) -> None:
         async for _ in grid(self.settings.poll_interval, first=first):
             await self._poll(kv)
 
-    async def _poll(self, kv: EdgeKV, *, then: float | None = None) -> None:
+    async def _poll(self, kv: EdgeReader, *, then: float | None = None) -> None:
         """One poll with its retries, the next one at `then` if polls begin with it. Good data and the level that it allows appear in one turn of the loop."""
         started = asyncio.get_running_loop().time()
         self.polls += 1

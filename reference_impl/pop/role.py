@@ -12,6 +12,7 @@ from reference_impl.alerts.sender import AlertSender
 from reference_impl.config import Positive
 from reference_impl.dns.resolver import Resolver, ResolverSettings
 from reference_impl.kv.redis import RedisKV
+from reference_impl.kv.replicas import Replicas
 from reference_impl.pop.degradation import Degradation, DegradationSettings
 from reference_impl.pop.flag_value import Defaults, Fallback
 from reference_impl.pop.flags import CompiledFlags
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
 
     from reference_impl.config import NodeConfig
     from reference_impl.evaluation import Clock, CompiledFlag
-    from reference_impl.kv.base import EdgeKV
+    from reference_impl.kv.base import EdgeReader
     from reference_impl.propagation.types import FlagState
     from reference_impl.role import Env
 
@@ -133,7 +134,7 @@ class Pop:
         config: NodeConfig,
         env: Env,
         client: StreamClient | None = None,
-        kv: EdgeKV | None = None,
+        kv: EdgeReader | None = None,
         origin: Origin | None = None,
     ) -> None:
         self.config = config
@@ -203,10 +204,12 @@ class Pop:
     def level_changed(self, _: object) -> None:
         """Called after each walk through the levels."""
 
-    def _redis(self) -> EdgeKV | None:
-        for link in self.config.upstreams("kv"):
-            return RedisKV(link.host, link.port, timeout=self.settings.kv_timeout)
-        return None
+    def _redis(self) -> EdgeReader | None:
+        timeout = self.settings.kv_timeout
+        links = self.config.upstreams("kv")
+        replicas = {link.to: RedisKV(link.host, link.port, timeout=timeout) for link in links}
+        # Half of what a ping may take, so that one replica that hangs leaves time for another's answer.
+        return Replicas(replicas, timeout / 2) if replicas else None
 
     def _http_origin(self) -> Origin | None:
         upstreams = self.config.upstreams("origin")
@@ -399,6 +402,7 @@ class Pop:
             transitions=[Step.of(made) for made in self.degradation.machine.transitions],
             stream=stream,
             kv=CheckStatus.of(self.degradation.kv),
+            kv_at=self.kv.at if isinstance(self.kv, Replicas) else None,
             origin=CheckStatus.of(self.degradation.origin),
             origin_at=self.origin.at if isinstance(self.origin, NamedOrigin) else None,
             breakers={breaker.name: BreakerStatus.of(breaker) for breaker in breakers},

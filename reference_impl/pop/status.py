@@ -97,7 +97,10 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PopStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """`origin_at`: the node that the origin's name led to last; None where it has no name."""
+    """`kv_at`: the replica of the edge KV that was read last; None before the first answer.
+
+    `origin_at`: the node that the origin's name led to last; None where it has no name.
+    """
 
     node: str
     role: str
@@ -108,6 +111,7 @@ class PopStatus(msgspec.Struct, frozen=True, kw_only=True):
     transitions: list[Step]
     stream: StreamStatus
     kv: CheckStatus
+    kv_at: str | None
     origin: CheckStatus
     origin_at: str | None
     breakers: dict[str, BreakerStatus]

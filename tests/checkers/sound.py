@@ -424,11 +424,28 @@ def untouched():
     return checker, b
 
 
+def taken_over(b, nodes=((0.0, "hub-1"), (3.3, "hub-2"), (7.2, "hub-1")), end=10.0):
+    """A PoP whose stream comes from these, each since then."""
+    for n in range(round(end / 0.1)):
+        t = n * 0.1 + 0.05
+        b.status(t, upstream=[name for since, name in nodes if since <= t][-1])
+    return b
+
+
+def mitigation():
+    b = taken_over(Builder().fault(3.0, 6.0, label="hub"))
+    return CHECKERS["mitigation"](
+        requirement="C2", component="Regional hubs", fault="hub", node="pop-a", field="upstream",
+        normal=("hub-1",), instead=("hub-2",), within=1.0, back_within=2.0,
+    ), b  # fmt: skip
+
+
 SOUND = {
     f.__name__: f
     for f in (
-        absent, alert, answers, availability, backups, breaker, called, durability, exclusive, levels, names, placement, procedure, propagation, reconnect_spread,
-        reconvergence, recovery, replacement, retries, route, shared_memory, shared_store, staleness, status_field, stream, untouched,
+        absent, alert, answers, availability, backups, breaker, called, durability, exclusive, levels, mitigation, names, placement, procedure,
+        propagation, reconnect_spread, reconvergence, recovery, replacement, retries, route, shared_memory, shared_store, staleness, status_field,
+        stream, untouched,
     )
 }  # fmt: skip
 END = {"breaker": 12.0}

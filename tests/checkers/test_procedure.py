@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from build import Builder
+from build import Builder, ns
 from hypothesis import given
 from hypothesis import strategies as st
 from sound import databases, failed_over, procedure
@@ -54,6 +54,30 @@ def test_too_late():
 def test_only_one_order_will_do(names):
     (found,) = judged(ORDER, names=tuple(names))
     assert (found.verdict is PASS) == (tuple(names) == ORDER.steps)
+
+
+def test_a_record_that_is_begun_anew():
+    """As a controller does that does not remember what it did before it was lost."""
+    b = failed_over(Builder().fault(3.0, 8.0), took=(1.0,), names=("detect",))
+    again = failed_over(Builder(), took=(4.0, 5.0, 6.0))
+    b.events = [e for e in b.events if e.t < ns(6)] + [e for e in again.events if e.t >= ns(7)]
+    (found,) = ORDER(b.history(10))
+    assert found.verdict is FAIL
+    assert found.reason == "the step detect, told of at 4.000 s, was lost"
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=6))
+def test_a_record_only_grows(lengths):
+    """Against brute force: each telling begins with the one before."""
+    steps = [
+        {"step": name, "at": ns(4.0 + n)} for n, name in enumerate(("detect", "promote", "dns"))
+    ]
+    b = Builder().fault(3.0, 8.0)
+    for n, length in enumerate([*lengths, 3]):
+        b.status(7.5 + n * 0.1, "failover", data={"failovers": [{"steps": steps[:length]}]})
+    (found,) = ORDER(b.history(10))
+    told = [length for length in [*lengths, 3] if length]  # an empty record tells nothing
+    assert (found.verdict is PASS) == (told == sorted(told))
 
 
 def signed(sign, **told):

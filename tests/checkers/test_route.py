@@ -97,6 +97,22 @@ def test_too_few_answers_show_nothing():
     assert replace(HOME, at_least=6)(b.history(10.0))[0].verdict is UNKNOWN
 
 
+def test_what_is_known_is_used_beyond_its_ttl_or_nothing_is_shown():
+    def course(*, stale):
+        b = Builder().phase(0, "x").probe("users", interval=0.1, budget=0.05)
+        b.resolved(0.01, "lb-us").resolved(
+            3.0, "lb-us", error="TIMEOUT" if stale else "", stale=stale
+        )
+        for n in range(100):
+            b.request("users", n * 0.1, node="api-us")
+        return b.history(10.0)
+
+    asked = replace(HOME, stale=True)
+    assert asked(course(stale=True))[0].verdict is PASS
+    (found,) = asked(course(stale=False))
+    assert (found.verdict, found.reason) == (UNKNOWN, "users used nothing beyond its TTL")
+
+
 def test_no_such_phase():
     assert replace(HOME, phase="y")(history(lambda _: "api-us", []))[0].verdict is UNKNOWN
     with pytest.raises(ValueError, match="at least one"):

@@ -27,6 +27,7 @@ CASES = [
     Case(
         "never-falls-back", "M3", "m3-load-distribution", ("dns.health.failures=1000000",), "names"
     ),
+    Case("forgets-names", "M3", "m3-dns-loss", ("pop.resolver.stale=0",), "status_field"),
     Case("drops-deltas", "S1", "s1-fan-out", ("program=tests.broken.drops_deltas",), "stream"),
     Case(
         "acknowledges-early", "D1", "d1-api-loss", ("program=tests.broken.early_ack",), "durability"
@@ -72,6 +73,13 @@ CASES = [
         "m2-region-isolation",
         ("db-us.synchronous=[]",),
         "durability",
+    ),
+    Case(
+        "forgetful-controller",
+        "M2",
+        "m2-controller-lost",
+        ("program=tests.broken.forgetful_failover",),
+        "procedure",
     ),
     Case("promotes-unfenced", "D3", "d3-zone-failure", ("database.fence=false",), "exclusive"),
     Case(
@@ -133,6 +141,9 @@ CASES = [
     Case(
         "stale-restore", "B4", "b4-restore", ("program=tests.broken.stale_restore",), "durability"
     ),
+    Case("holds-the-lease", "C2", "c2-disk-full", ("program=tests.broken.holds_on",), "mitigation"),
+    Case("kv-of-one-region", "C2", "c2-edge", ("program=tests.broken.one_kv",), "mitigation"),
+    Case("hub-without-backup", "C2", "c2-streams", ("pop.failover=false",), "mitigation"),
     Case("trusting", "B4", "b4-restore", ("program=tests.broken.trusting_restore",), "called"),
 ]
 

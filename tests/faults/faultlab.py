@@ -33,6 +33,10 @@ def topology() -> Topology:
         Node("db-us", "postgres", "us-b", "us"),
         Node("pop-eu", "pop", "eu-a", "eu"),
         Node("alone", "cron", "eu-a", "eu"),
+        Node("db-us-2", "postgres", "us-b", "us"),
+        Node("dns-us", "dns", "eu-b", "eu"),
+        Node("dns-eu", "dns", "eu-b", "eu"),
+        Node("store-eu", "objects", "eu-b", "eu"),
         Node("crew", "pop", "eu-a", "eu"),
         Node("loose-crew", "pop", "eu-a", "eu"),
     ]
@@ -42,12 +46,14 @@ def topology() -> Topology:
         ("pop-eu", "hub-us", "stream"),
         ("hub-us", "api-us", "origin"),
         ("api-us", "db-us", "db"),
+        ("dns-eu", "store-eu", "store"),
+        ("db-us-2", "db-us", "db"),
     ]
     links = [Link(f"{source}->{to}", source, to, use) for source, to, use in ends]
     return Topology(
         name="tiny",
         program="none",
-        regions={"us": ("us-a", "us-b"), "eu": ("eu-a",)},
+        regions={"us": ("us-a", "us-b"), "eu": ("eu-a", "eu-b")},
         nodes={node.name: node for node in nodes},
         links={link.id: link for link in links},
         clients={},

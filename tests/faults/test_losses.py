@@ -5,12 +5,19 @@ from __future__ import annotations
 import pytest
 
 from faults._whole import Loss
+from faults.dns_loss import DnsLoss
 from faults.hub_failure import HubFailure
 from faults.kv_loss import KvLoss
+from faults.object_store_loss import ObjectStoreLoss
 from faults.origin_loss import Answer, OriginLoss, What
 from faults.pop_failure import PopFailure
 
-KINDS = [(PopFailure, "pop-us"), (HubFailure, "hub-us"), (KvLoss, "kv-us")]
+KINDS = [
+    (PopFailure, "pop-us"),
+    (HubFailure, "hub-us"),
+    (KvLoss, "kv-us"),
+    (ObjectStoreLoss, "store-eu"),
+]
 
 
 @pytest.mark.parametrize("mode", Loss)
@@ -52,9 +59,24 @@ def test_what_of_the_origin(nodes):
         OriginLoss(edge=("pops",)).check(nodes)
 
 
+@pytest.mark.parametrize("mode", [Loss.CRASH, Loss.HANG])
+def test_all_dns_servers_are_lost_and_come_back(lives, honest, nodes, mode):
+    lives(DnsLoss(mode))
+    honest(DnsLoss(mode))
+    assert DnsLoss(mode).targets(nodes) == ("dns-us", "dns-eu")
+    assert DnsLoss(mode, ("dns-eu",)).targets(nodes) == ("dns-eu",)
+
+
+def test_dns_servers_can_not_be_isolated():
+    with pytest.raises(ValueError, match="past all links; use the mode crash or hang"):
+        DnsLoss(Loss.ISOLATION)
+
+
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
+        (DnsLoss(nodes=("dns",)), "dns_loss: no DNS server is called 'dns'; did you mean 'dns-"),
+        (ObjectStoreLoss("stor-eu"), "no object store is called 'stor-eu'; did you mean 'store-eu"),
         (PopFailure("hub-us"), "pop_failure: no pop is called 'hub-us'"),
         (HubFailure("hub-uss"), "hub_failure: no hub is called 'hub-uss'; did you mean 'hub-us'"),
         (KvLoss("kv"), "kv_loss: no redis is called 'kv'; did you mean 'kv-us'"),

@@ -184,7 +184,7 @@ async def test_the_kv_may_fail_without_harm_and_is_filled_on_its_return(it):
     await it.put("b")
     await settled(it, 2)
     await until(
-        lambda: all(hub.writer.error for hub in it.hubs),
+        lambda: all(hub.writers["kv"].error for hub in it.hubs),
         seen=lambda: it.hubs,
     )
     it.kv.wipe()

@@ -29,9 +29,9 @@ def home(monkeypatch):
         yield path
 
 
-def server(home, name):
+def server(home, name, **settings):
     (home / name).mkdir()
-    return PostgresServer(name, home / name, own_host(), 5432, {"fsync": False})
+    return PostgresServer(name, home / name, own_host(), 5432, {"fsync": False, **settings})
 
 
 def upstream(of):
@@ -46,6 +46,13 @@ async def sql(of, statement):
         return await connection.fetchval(statement, timeout=SLOW)
     finally:
         await connection.close(timeout=SLOW)
+
+
+async def answers(of):
+    try:
+        return await sql(of, "SELECT 1")
+    except (OSError, asyncpg.PostgresError):
+        return None
 
 
 async def until(look, wanted):
@@ -101,10 +108,16 @@ def test_a_whole_life(home):
 
 def test_what_can_not_be_cloned_leaves_nothing(home):
     async def act():
-        alone = server(home, "db-1")
-        with pytest.raises(ProgramError, match="pg_basebackup failed"):
-            await alone.clone(Upstream("db-2", "database", own_host(), 5432))
-        assert not alone.has_data
+        source, clone = server(home, "db-1", max_wal_senders=0), server(home, "db-2")
+        await source.make()
+        await source.start()
+        try:
+            await until(lambda: answers(source), bool)
+            with pytest.raises(ProgramError, match="pg_basebackup failed"):
+                await clone.clone(upstream(source))
+        finally:
+            await source.stop(hard=True)
+        assert not clone.has_data
 
     asyncio.run(act())
 
@@ -119,3 +132,16 @@ def test_a_program_that_takes_too_long_is_ended(tmp_path):
     asyncio.run(act())
     with pytest.raises(ProgramError, match="can't be run"):
         asyncio.run(run(["no-such-program"], 1))
+
+
+def test_data_are_kept_where_the_source_of_a_clone_does_not_answer(home):
+    """A standby that gave up on what it has may be the last that has anything."""
+
+    async def course():
+        one = server(home, "db-1")
+        await one.make()
+        with pytest.raises(ProgramError, match="db-0 .* no checkpoint"):
+            await one.clone(Upstream("db-0", "database", own_host(), 5432))
+        assert one.has_data
+
+    asyncio.run(course())
