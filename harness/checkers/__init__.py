@@ -10,6 +10,7 @@ from harness.checkers.backups import Backups
 from harness.checkers.base import Checker
 from harness.checkers.breaker import Breaker
 from harness.checkers.called import Called
+from harness.checkers.counters import CounterRate, CounterShare
 from harness.checkers.durability import Durability
 from harness.checkers.exclusive import Exclusive
 from harness.checkers.levels import Levels
@@ -38,6 +39,8 @@ CHECKERS: dict[str, type[Checker]] = {
         Backups,
         Breaker,
         Called,
+        CounterRate,
+        CounterShare,
         Durability,
         Exclusive,
         Levels,

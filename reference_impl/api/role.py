@@ -8,6 +8,9 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from reference_impl.cache.base import CacheSettings, ConfigCache
+from reference_impl.cache.cluster import ClusterCache
+from reference_impl.cache.reads import CachedReads
 from reference_impl.config import NodeConfig
 from reference_impl.evaluation import InvalidFlag, compile_flag
 from reference_impl.propagation.types import Change, Flag
@@ -27,9 +30,10 @@ Validator = Callable[[str, Flag, Flag], str | None]
 
 class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`read_home`: reads are answered by whatever database of the "db" links is reached, a standby too, so that a region whose
-    database takes no writes serves reads; its writes are refused (503).
+    database takes no writes serves reads; its writes are refused (503). `cache`: where there are "cache" links.
     """
 
+    cache: CacheSettings = CacheSettings()
     database: DatabaseSettings = DatabaseSettings()
     read_home: bool = False
 
@@ -46,7 +50,9 @@ def invalid_flag(key: str, definition: Flag, evaluators: Flag) -> str | None:
 
 
 class Api:
-    """A `Role`. `log` and `validate` can be given; else PostgreSQL of the "db" links, and `invalid_flag`."""
+    """A `Role`. `log`, `validate` and `cache` can be given; else PostgreSQL of the "db" links, `invalid_flag`, and the Redis
+    cluster of the "cache" links, if there are any.
+    """
 
     def __init__(
         self,
@@ -54,6 +60,7 @@ class Api:
         env: Env,
         log: ChangeLog | None = None,
         validate: Validator = invalid_flag,
+        cache: ConfigCache | None = None,
     ) -> None:
         self.config = config
         self.env = env
@@ -72,6 +79,11 @@ class Api:
                 writer=False,
                 name=config.name,
             )
+        links = config.upstreams("cache")
+        cache = cache or (ClusterCache(links, settings.cache) if links else None)
+        self.cached: CachedReads | None = None
+        if cache is not None:
+            self.cached = CachedReads(self.reads, cache, settings.cache, env.random)
         self._validate = validate
         self._seq = 0  # the last position we wrote
         self._writes = 0
@@ -90,10 +102,14 @@ class Api:
         await self.log.start()
         if self.reads is not self.log:
             await self.reads.start()
+        if self.cached is not None:
+            await self.cached.start()
         await self.site.start(self.config.listen.host, self.config.listen.port)
 
     async def stop(self) -> None:
         await self.site.stop()
+        if self.cached is not None:
+            await self.cached.close()
         await self.log.close()
         if self.reads is not self.log:
             await self.reads.close()
@@ -107,6 +123,7 @@ class Api:
             "writes": self._writes,
             "failed": self._failed,
             "database": repr(self.log),
+            "cache": self.cached.status() if self.cached else None,
         }
 
     async def _put(self, request: web.Request) -> web.Response:
@@ -134,11 +151,17 @@ class Api:
             raise
         self._writes += 1
         self._seq = max(self._seq, change.seq)
+        if self.cached is not None:
+            await self.cached.wrote(change)
         return json_response(_receipt(change))
 
     async def _get(self, request: web.Request) -> web.Response:
         org, key = _names(request)
-        found = await self.reads.get(org, key)
+        if self.cached is None:
+            found = await self.reads.get(org, key)
+        else:
+            fresh = "no-cache" in request.headers.get("Cache-Control", "")
+            found = await self.cached.get(org, key, bypass=fresh)
         if found is None:
             return error_response(404, f"organisation {org!r} has no flag {key!r}")
         state, version = found

@@ -343,6 +343,32 @@ def called():
     ), b
 
 
+def cached(b, reads=lambda t: 4 * t, hits=lambda t: 40 * t, start=0.0, end=10.0, boot="b1"):
+    """An API server that is asked 50 times a second; `reads` and `hits`: what it has counted by then."""
+    b.phase(0, "x").probe("users", interval=0.02, budget=0.05)
+    steady(b, "users", 0, 10, 0.02, node="api-1")
+    for n in range(round(start * 10), round(end * 10)):
+        t = n * 0.1 + 0.05
+        counted = {"reads": int(reads(t)), "hits": int(hits(t)), "misses": int(10 * t)}
+        b.status(t, "api-1", boot=boot, data={"cache": counted})
+    return b
+
+
+def counter_rate():
+    b = cached(Builder().fault(3.0, 6.0))
+    return CHECKERS["counter_rate"](
+        requirement="D5", node="api-1", field="cache.reads", at_most=10, probe="users", phase="x"
+    ), b
+
+
+def counter_share():
+    b = cached(Builder().fault(3.0, 6.0))
+    return CHECKERS["counter_share"](
+        requirement="D5", node="api-1", field="cache.hits", among=("cache.hits", "cache.misses"),
+        at_least=0.7, probe="users", phase="x",
+    ), b  # fmt: skip
+
+
 def shared(b, workers=3, start=0.0, end=10.0, late=None):
     """Workers that answer in turn for two keys, each with what is acknowledged; `late(worker)` s behind."""
     writes(b, end=end)
@@ -394,7 +420,7 @@ def replacement():
 SOUND = {
     f.__name__: f
     for f in (
-        absent, alert, answers, availability, backups, breaker, called, durability, exclusive, levels, names, procedure, propagation, reconnect_spread,
+        absent, alert, answers, availability, backups, breaker, called, counter_rate, counter_share, durability, exclusive, levels, names, procedure, propagation, reconnect_spread,
         reconvergence, recovery, replacement, retries, route, shared_memory, shared_store, staleness, status_field, stream,
     )
 }  # fmt: skip

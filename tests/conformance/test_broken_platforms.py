@@ -73,6 +73,14 @@ CASES = [
         ("db-us.synchronous=[]",),
         "durability",
     ),
+    Case(
+        "cache-not-invalidated",
+        "D5",
+        "d5-short",
+        ("program=tests.broken.stale_cache",),
+        "staleness",
+    ),
+    Case("cache-stampede", "D5", "d5-short", ("api.cache.shelter=0.001",), "counter_rate"),
     Case("promotes-unfenced", "D3", "d3-zone-failure", ("database.fence=false",), "exclusive"),
     Case(
         "stale-worker",
