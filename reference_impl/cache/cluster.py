@@ -16,7 +16,7 @@ from redis.exceptions import AskError, MovedError
 
 from reference_impl.cache.base import CacheSettings, Entry, Miss
 from reference_impl.cache.node import CacheNode
-from reference_impl.cache.slots import SLOTS, names_of, shares, slot_of
+from reference_impl.cache.slots import SLOTS, name_of, shares, slot_of
 from reference_impl.cache.tend import Tender
 from reference_impl.config import Upstream
 from reference_impl.resilience.errors import INVALID, CallError
@@ -28,14 +28,15 @@ _NOW: Final = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 """
-# KEYS: entry, lock. ARGV: ms to hold the lock. Answers [the node's time in ms, entry or false, whether the lock is ours].
+# KEYS: entry; an empty one is whose who is to fill it. ARGV: ms for that. Answers [the node's time in ms, entry or false, whether
+# it is the caller's to fill].
 _LOOK: Final = (
     _NOW
     + """
 local found = redis.call('GET', KEYS[1])
-if found then return {now, found, 0} end
-local ours = redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[1])
-return {now, false, ours and 1 or 0}
+if found then return {now, found ~= '' and found, 0} end
+redis.call('SET', KEYS[1], '', 'PX', ARGV[1])
+return {now, false, 1}
 """
 )
 # KEYS: entry. ARGV: position, "position entry", until when in ms of the node's own clock.
@@ -44,7 +45,7 @@ _STORE: Final = (
     + """
 if now >= tonumber(ARGV[3]) then return 0 end
 local found = redis.call('GET', KEYS[1])
-if found and tonumber(string.match(found, '^%d+')) > tonumber(ARGV[1]) then return 0 end
+if found and found ~= '' and tonumber(string.match(found, '^%d+')) > tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
 return 1
 """
@@ -81,8 +82,7 @@ class ClusterCache:
             await node.close()
 
     async def look(self, org: str, key: str, hold: float) -> Entry | Miss:
-        names = names_of(org, key)
-        node, answer = await self._script(_LOOK, names, max(1, round(hold * 1000)))
+        node, answer = await self._script(_LOOK, name_of(org, key), max(1, round(hold * 1000)))
         try:
             now, found, ours = answer
             node.heard(int(now) / 1000)
@@ -91,14 +91,14 @@ class ClusterCache:
             raise CallError(INVALID, f"{node.link.to}: {error}") from None
 
     async def store(self, org: str, key: str, entry: Entry, until: float) -> None:
-        names = names_of(org, key)[:1]
-        node = self._node(names[0])
+        name = name_of(org, key)
+        node = self._node(name)
         if node.ahead is None:  # by its clock the entry will end
             seconds, micros = await node.command("TIME")
             node.heard(int(seconds) + int(micros) / 1_000_000)
         assert node.ahead is not None
         body = b"%d %s" % (entry.seq, _encode(entry))
-        await self._script(_STORE, names, entry.seq, body, int((until + node.ahead) * 1000))
+        await self._script(_STORE, name, entry.seq, body, int((until + node.ahead) * 1000))
 
     def status(self) -> dict[str, Any]:
         return {
@@ -110,19 +110,19 @@ class ClusterCache:
             "moved": self.moved,
         }
 
-    async def _script(self, text: str, names: tuple[str, ...], *args: Any) -> tuple[CacheNode, Any]:
-        """Run it where the keys' slot is; returns the node as well."""
-        node, ask = self._node(names[0]), False
+    async def _script(self, text: str, name: str, *args: Any) -> tuple[CacheNode, Any]:
+        """Run it where the slot of `name` is; returns the node as well."""
+        node, ask = self._node(name), False
         for _ in range(REDIRECTIONS):
             try:
-                return node, await node.script(text, names, *args, ask=ask)
+                return node, await node.script(text, name, *args, ask=ask)
             except MovedError as elsewhere:
                 self.moved += 1
                 node, ask = self._follow(elsewhere), False
                 self._own(node.link.to, range(elsewhere.slot_id, elsewhere.slot_id + 1))
             except AskError as elsewhere:
                 node, ask = self._follow(elsewhere), True
-        raise CallError(INVALID, f"cache: {names[0]} is moved again and again")
+        raise CallError(INVALID, f"cache: {name} is moved again and again")
 
     def _node(self, name: str) -> CacheNode:
         return self.nodes[self._owner[slot_of(name)]]

@@ -40,15 +40,15 @@ class CacheNode:
     def __repr__(self) -> str:
         return f"<CacheNode {self.link} {self.breaker.state}>"
 
-    async def script(self, text: str, names: tuple[str, ...], *args: Any, ask: bool = False) -> Any:
-        """Run a script on keys. `ask`: where the node is only about to get their slot."""
+    async def script(self, text: str, name: str, *args: Any, ask: bool = False) -> Any:
+        """Run a script on a key. `ask`: where the node is only about to get its slot."""
 
         async def run() -> Any:
             if not ask:
-                return await self._redis.eval(text, len(names), *names, *args)
+                return await self._redis.eval(text, 1, name, *args)
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.execute_command("ASKING")
-                pipe.execute_command("EVAL", text, len(names), *names, *args)
+                pipe.execute_command("EVAL", text, 1, name, *args)
                 return (await pipe.execute())[1]
 
         return await self._guarded(run)

@@ -53,10 +53,9 @@ def shares(nodes: Sequence[str]) -> Iterator[tuple[str, range]]:
         yield node, range(n * SLOTS // len(ordered), (n + 1) * SLOTS // len(ordered))
 
 
-def names_of(org: str, key: str) -> tuple[str, str]:
-    """The keys of a flag's entry and of its lock. What is in braces decides the slot, so both have the same."""
-    tag = f"{{{quote(org, safe='')}/{quote(key, safe='')}}}"
-    return f"squall:flag:{tag}", f"squall:lock:{tag}"
+def name_of(org: str, key: str) -> str:
+    """The Redis key of a flag's entry."""
+    return f"squall:flag:{quote(org, safe='')}/{quote(key, safe='')}"
 
 
 def slot_of(name: str) -> int:
