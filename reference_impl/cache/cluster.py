@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import msgspec
 from redis.exceptions import AskError, MovedError
@@ -68,6 +68,7 @@ class ClusterCache:
             self._own(name, slots)
         self.tender = Tender(tuple(self.nodes.values()), settings.port)
         self.moved = 0
+        self._closed = False
         self._tasks = Tasks()
 
     def __repr__(self) -> str:
@@ -77,6 +78,7 @@ class ClusterCache:
         self._tasks.start(self._tend, "tend the cache")
 
     async def close(self) -> None:
+        self._closed = True  # a cancellation can be lost within a connection attempt
         await self._tasks.stop()
         for node in self.nodes.values():
             await node.close()
@@ -137,8 +139,8 @@ class ClusterCache:
     def _own(self, name: str, slots: range) -> None:
         self._owner[slots.start : slots.stop] = [name] * len(slots)
 
-    async def _tend(self) -> NoReturn:
-        while True:
+    async def _tend(self) -> None:
+        while not self._closed:
             with contextlib.suppress(CallError):
                 for host, slots in await self.tender.tend():
                     if host in self._at:

@@ -25,7 +25,7 @@ def test_a_view_of_a_cluster_is_read():
     assert (four.host, four.known) == ("127.0.0.4", False)
 
 
-@pytest.mark.parametrize("text", ["hello", "a b c d e f g h-i", "a b:1 myself - 0 0 1 x 1-x"])
+@pytest.mark.parametrize("text", ["hello", "a b c d e f g h i-j", "a b:1 myself - 0 0 1 x 1-x"])
 def test_what_is_no_view_is_refused(text):
     with pytest.raises(ValueError, match=r"CLUSTER NODES|invalid literal"):
         parse_nodes(text)
