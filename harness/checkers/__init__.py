@@ -8,6 +8,7 @@ from harness.checkers.answers import Answers
 from harness.checkers.availability import Availability
 from harness.checkers.backups import Backups
 from harness.checkers.base import Checker
+from harness.checkers.bounded import Bounded
 from harness.checkers.breaker import Breaker
 from harness.checkers.called import Called
 from harness.checkers.counters import CounterRate, CounterShare
@@ -28,6 +29,7 @@ from harness.checkers.shared_store import SharedStore
 from harness.checkers.staleness import Staleness
 from harness.checkers.status_field import StatusField
 from harness.checkers.stream import StreamOrder
+from harness.checkers.versions import Versions
 
 CHECKERS: dict[str, type[Checker]] = {
     cls.name: cls
@@ -37,6 +39,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Answers,
         Availability,
         Backups,
+        Bounded,
         Breaker,
         Called,
         CounterRate,
@@ -58,6 +61,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Staleness,
         StatusField,
         StreamOrder,
+        Versions,
     )
 }
 
