@@ -13,6 +13,7 @@ from reference_impl.resilience.errors import SERVICE_UNAVAILABLE, CallError
 from reference_impl.storage.versions import Versions
 
 KEPT: Final = 32  # segments; they never change
+LISTED: Final = 1_000  # flags whose segments are known
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Histories:
         self.versions = versions
         self.store = store
         self._segments: OrderedDict[str, list[Change]] = OrderedDict()
+        self._listed: OrderedDict[tuple[str, str], list[Span]] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<Histories {self.versions!r} {self.store!r} segments={len(self._segments)}>"
@@ -39,7 +41,12 @@ class Histories:
         found = await self.versions.version(org, key, seq)
         if found is not None:
             return found
-        for span in await self._spans(org, key):
+        # A segment that is there stays: only what no known one has needs a new look.
+        known = self._listed.get((org, key), [])
+        return await self._in(known, seq) or await self._in(await self._spans(org, key), seq)
+
+    async def _in(self, spans: list[Span], seq: int) -> Change | None:
+        for span in spans:
             if span.first <= seq <= span.last:
                 for change in await self._segment(span):
                     if change.seq == seq:
@@ -70,7 +77,11 @@ class Histories:
             listed = await self.store.list(folder_of(org, key))
         except CallError as error:
             raise _unavailable(error) from error
-        return [span_of(each.key) for each in listed]
+        spans = self._listed[org, key] = [span_of(each.key) for each in listed]
+        self._listed.move_to_end((org, key))
+        while len(self._listed) > LISTED:
+            self._listed.popitem(last=False)
+        return spans
 
     async def _segment(self, span: Span) -> list[Change]:
         assert self.store is not None

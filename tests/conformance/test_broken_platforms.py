@@ -81,6 +81,10 @@ CASES = [
         "staleness",
     ),
     Case("cache-stampede", "D5", "d5-short", ("api.cache.shelter=0.001",), "counter_rate"),
+    Case(
+        "archive-forgets", "D6", "d6-short", ("program=tests.broken.forgetful_archive",), "versions"
+    ),
+    Case("archive-never-deletes", "D6", "d6-short", ("archiver.keep=100000000",), "bounded"),
     Case("promotes-unfenced", "D3", "d3-zone-failure", ("database.fence=false",), "exclusive"),
     Case(
         "stale-worker",
