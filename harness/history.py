@@ -68,7 +68,7 @@ class Invoke(Event, frozen=True, tag="invoke"):
 
     op: int  # unique in the history with `probe`
     probe: str
-    kind: str  # "evaluate", "write", "read"
+    kind: str  # "evaluate", "write", "read", "version"
     due: int
     key: str = ""
     value: object = None  # what is written; for an evaluation the context's targetingKey

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Getter = Callable[[object], object]
 
-CAPABILITIES = ("evaluate", "write", "read", "subscribe", "status", "alerts", "clock")
+CAPABILITIES = ("evaluate", "write", "read", "subscribe", "status", "alerts", "clock", "versions")
 
 
 def _no_headers() -> dict[str, str]:
@@ -85,6 +85,17 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
+class Versions:
+    """How the version of a flag at log position ``{n}`` is read, and where its definition and its value are in the answer."""
+
+    method: str = "GET"
+    path: str = "/v1/orgs/{org}/flags/{key}/versions/{n}"
+    headers: dict[str, str] = field(default_factory=_no_headers)
+    definition: str = "flag"
+    value: str = "flag.variants.v"
+
+
+@dataclass(frozen=True, slots=True)
 class Subscribe:
     """Where changes are streamed, and how long silence lasts until the connection counts as dead, s."""
 
@@ -139,6 +150,7 @@ class Target:
     status: StatusQuery = field(default_factory=StatusQuery)
     alerts: AlertsQuery = field(default_factory=AlertsQuery)
     clock: ClockControl = field(default_factory=ClockControl)
+    versions: Versions = field(default_factory=Versions)
     capabilities: tuple[str, ...] = CAPABILITIES
 
     def __post_init__(self) -> None:

@@ -21,6 +21,7 @@ import uvloop
 from reference_impl.alerts.role import AlertSink
 from reference_impl.anycast.role import Anycast
 from reference_impl.api.role import Api
+from reference_impl.archive.role import Archiver
 from reference_impl.backup.restorer import Restorer
 from reference_impl.backup.role import BackupNode
 from reference_impl.balancer.role import Balancer
@@ -47,6 +48,7 @@ ROLES: Mapping[str, RoleFactory] = {
     "alerts": AlertSink,
     "anycast": Anycast,
     "api": Api,
+    "archiver": Archiver,
     "backup": BackupNode,
     "balancer": Balancer,
     "database": Database,

@@ -8,8 +8,10 @@ from harness.checkers.answers import Answers
 from harness.checkers.availability import Availability
 from harness.checkers.backups import Backups
 from harness.checkers.base import Checker
+from harness.checkers.bounded import Bounded
 from harness.checkers.breaker import Breaker
 from harness.checkers.called import Called
+from harness.checkers.counters import CounterRate, CounterShare
 from harness.checkers.durability import Durability
 from harness.checkers.exclusive import Exclusive
 from harness.checkers.levels import Levels
@@ -30,6 +32,7 @@ from harness.checkers.staleness import Staleness
 from harness.checkers.status_field import StatusField
 from harness.checkers.stream import StreamOrder
 from harness.checkers.untouched import Untouched
+from harness.checkers.versions import Versions
 
 CHECKERS: dict[str, type[Checker]] = {
     cls.name: cls
@@ -39,8 +42,11 @@ CHECKERS: dict[str, type[Checker]] = {
         Answers,
         Availability,
         Backups,
+        Bounded,
         Breaker,
         Called,
+        CounterRate,
+        CounterShare,
         Durability,
         Exclusive,
         Levels,
@@ -61,6 +67,7 @@ CHECKERS: dict[str, type[Checker]] = {
         StatusField,
         StreamOrder,
         Untouched,
+        Versions,
     )
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.errors import SquallError
@@ -12,7 +12,7 @@ from harness.probes.http import Client
 from harness.probes.named import Asker, NamedClient
 from harness.probes.read import read_keys, written_keys
 from harness.probes.status import ask_status
-from harness.probes.write import write_flags
+from harness.probes.write import Receipt, write_flags
 from harness.runtime.base import Address, NodeProcess, Plan
 from harness.target import Target
 from harness.units import now_ns
@@ -50,6 +50,9 @@ class Site:
     record: Callable[[Event], None]
     origin_ns: int
     look: Look | None = None  # at the processes of a node, where there is a cluster to look at
+    receipts: dict[str, list[Receipt]] = field(
+        default_factory=dict
+    )  # by write probe, what was acknowledged to it
 
     def now(self) -> int:
         """Nanoseconds since the origin."""

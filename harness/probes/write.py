@@ -30,6 +30,17 @@ _AT_ONCE = 8  # seeds in flight
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """An acknowledged write: which flag, what was written, and the log position that it was given."""
+
+    org: str
+    key: str
+    value: int
+    position: int
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
 class WriteProbe:
     """Writes `rate` flag values a second to the API, to `keys` in turn: `first`, `first` + 1, … over the probe.
 
@@ -129,6 +140,9 @@ class _Writing:
             self._complete(firing, key, outcome, failure.error, failure.at)
             return
         outcome, error, position = judge_write(response, self._position(_decode(response.body)))
+        if outcome == "ok":
+            receipt = Receipt(probe.org, key, value, position, body.decode())
+            self._site.receipts.setdefault(probe.name, []).append(receipt)
         self._complete(
             firing, key, outcome, error, response.end, status=response.status, version=position
         )

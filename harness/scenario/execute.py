@@ -27,6 +27,8 @@ from harness.network.wiretap import Wiretap
 from harness.probes import AnyProbe, Site
 from harness.probes.calendar import advance
 from harness.probes.objects import list_objects
+from harness.probes.versions import read_versions
+from harness.probes.write import Receipt
 from harness.runtime.base import Cluster, Plan, Runtime
 from harness.runtime.session import Session, open_runtime
 from harness.scenario.call import call
@@ -42,6 +44,7 @@ from harness.scenario.model import (
     ListObjects,
     Phase,
     ReadBack,
+    ReadVersions,
     Scenario,
     Script,
     Step,
@@ -167,6 +170,7 @@ class _Run:
     in_force: list[_InForce] = field(default_factory=list)
     probes: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = field(default_factory=dict)
     faults: int = 0
+    receipts: dict[str, list[Receipt]] = field(default_factory=dict)  # by write probe
     moved: int = 0  # ns, by which calendars were moved on
     cluster: Cluster | None = None
 
@@ -185,6 +189,7 @@ class _Run:
             record=self.writer.write,
             origin_ns=self.origin,
             look=self.cluster.processes if self.cluster else None,
+            receipts=self.receipts,
         )
 
     async def whole(self, gates: Gates) -> None:
@@ -318,6 +323,8 @@ class _Run:
                 await self._stop_probes(probes)
             case ReadBack(of, within):
                 await self.site.read_back(self._written(of), within=float(within))
+            case ReadVersions(of, within):
+                await read_versions(self.site, of, within=float(within))
             case Write(flags):
                 await self.site.write_flags(flags, within=10.0)
             case Advance(nodes, by, within):

@@ -24,6 +24,7 @@ from harness.scenario.model import (
     Inject,
     Phase,
     ReadBack,
+    ReadVersions,
     Scenario,
     Script,
     Step,
@@ -323,7 +324,7 @@ class _Words:
     def kind(self, item: object, name: str) -> str | None:
         if isinstance(item, Script) and name == "link":
             return "tap"
-        if isinstance(item, Stop | ReadBack) and name in ("probes", "of"):
+        if isinstance(item, Stop | ReadBack | ReadVersions) and name in ("probes", "of"):
             return "probe"
         return self._FIELDS.get(name)
 

@@ -122,6 +122,14 @@ class ReadBack:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadVersions:
+    """Read each version that was acknowledged to the named write probes, each once, all of them within `within`."""
+
+    of: tuple[str, ...]
+    within: Seconds = Seconds(60.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Write:
     """Write flags at once: key to value (boolean, string, number) or to a whole flagd definition."""
 
@@ -191,6 +199,7 @@ Step = (
     | Script
     | Stop
     | ReadBack
+    | ReadVersions
     | Write
     | Advance
     | ListObjects
@@ -207,6 +216,7 @@ STEPS: dict[str, type] = {
     "script": Script,
     "stop": Stop,
     "read_back": ReadBack,
+    "read_versions": ReadVersions,
     "write": Write,
     "advance": Advance,
     "list_objects": ListObjects,

@@ -8,15 +8,24 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from reference_impl.archive import site as archive
+from reference_impl.archive.reads import Histories
+from reference_impl.cache.base import CacheSettings, ConfigCache
+from reference_impl.cache.cluster import ClusterCache
+from reference_impl.cache.reads import CachedReads
 from reference_impl.config import NodeConfig
 from reference_impl.evaluation import InvalidFlag, compile_flag
+from reference_impl.objectstore.base import ObjectStore
+from reference_impl.objectstore.http import HttpObjectStore, StoreSettings
 from reference_impl.propagation.types import Change, Flag
 from reference_impl.resilience.errors import INVALID, SERVICE_UNAVAILABLE, CallError
+from reference_impl.resilience.http import HttpClient
 from reference_impl.role import Env
 from reference_impl.shards.log import ShardedChangeLog, ShardSettings
 from reference_impl.shards.postgres import PostgresShards
 from reference_impl.storage.base import ChangeLog
 from reference_impl.storage.postgres import DatabaseSettings, PostgresChangeLog
+from reference_impl.storage.versions import PostgresVersions, Versions
 from reference_impl.web import Site, error_response, json_response
 
 EVALUATORS: Final = "$evaluators"  # the key of an organisation's shared rules
@@ -29,12 +38,15 @@ Validator = Callable[[str, Flag, Flag], str | None]
 
 class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`read_home`: reads are answered by whatever database of the "db" links is reached, a standby too, so that a region whose
-    database takes no writes serves reads; its writes are refused (503). `shards` is for an API server with "shard" links.
+    database takes no writes serves reads; its writes are refused (503). `shards`: where there are "shard" links; `cache`:
+    where there are "cache" links; `store`: of archived versions, where there is an "archive" link.
     """
 
+    cache: CacheSettings = CacheSettings()
     database: DatabaseSettings = DatabaseSettings()
     read_home: bool = False
     shards: ShardSettings = ShardSettings()
+    store: StoreSettings = StoreSettings()
 
 
 def invalid_flag(key: str, definition: Flag, evaluators: Flag) -> str | None:
@@ -49,8 +61,9 @@ def invalid_flag(key: str, definition: Flag, evaluators: Flag) -> str | None:
 
 
 class Api:
-    """A `Role`. `log` and `validate` can be given; else PostgreSQL of the "shard" links, each organisation at one of them, or
-    of the "db" links, where there are none; and `invalid_flag`.
+    """A `Role`. What it uses can be given; else it is PostgreSQL of the "shard" links, each organisation at one of them, or of
+    the "db" links, where there are none; `invalid_flag`; the Redis cluster of the "cache" links and the object store of the
+    first "archive" link, if there are any.
     """
 
     def __init__(
@@ -59,6 +72,8 @@ class Api:
         env: Env,
         log: ChangeLog | None = None,
         validate: Validator = invalid_flag,
+        cache: ConfigCache | None = None,
+        histories: Histories | None = None,
     ) -> None:
         self.config = config
         self.env = env
@@ -75,6 +90,13 @@ class Api:
                 writer=False,
                 name=config.name,
             )
+        links = config.upstreams("cache")
+        cache = cache or (ClusterCache(links, settings.cache) if links else None)
+        self.cached: CachedReads | None = None
+        if cache is not None:
+            self.cached = CachedReads(self.reads, cache, settings.cache, env.random)
+        self.http = HttpClient()
+        self.histories = histories or self._histories(settings)
         self._validate = validate
         self._seq = 0  # the last position we wrote
         self._writes = 0
@@ -83,6 +105,8 @@ class Api:
         self.site.add("PUT", FLAG, _guarded(self._put))
         self.site.add("DELETE", FLAG, _guarded(self._delete))
         self.site.get(FLAG, _guarded(self._get))
+        self.site.get(f"{FLAG}/history", _guarded(self._history))
+        self.site.get(f"{FLAG}/versions/{{version}}", _guarded(self._version))
         self.site.get("/v1/orgs/{org}/flags", _guarded(self._list))
         self.site.get("/v1/snapshot", _guarded(self._snapshot))
 
@@ -93,13 +117,29 @@ class Api:
         await self.log.start()
         if self.reads is not self.log:
             await self.reads.start()
+        if self.cached is not None:
+            await self.cached.start()
         await self.site.start(self.config.listen.host, self.config.listen.port)
 
     async def stop(self) -> None:
         await self.site.stop()
+        if self.cached is not None:
+            await self.cached.close()
         await self.log.close()
         if self.reads is not self.log:
             await self.reads.close()
+        await self.histories.versions.close()
+        await self.http.close()
+
+    def _histories(self, settings: ApiSettings) -> Histories:
+        versions: Versions = PostgresVersions(
+            self.config.upstreams("db"), settings.database, writer=False, name=self.config.name
+        )
+        store: ObjectStore | None = None
+        if self.config.upstreams("archive"):
+            link = self.config.upstream("archive")
+            store = HttpObjectStore(link, settings.store, self.http, self.env.random)
+        return Histories(versions, store)
 
     def _status(self) -> dict[str, Any]:
         return {
@@ -110,6 +150,7 @@ class Api:
             "writes": self._writes,
             "failed": self._failed,
             "database": repr(self.log),
+            "cache": self.cached.status() if self.cached else None,
         }
 
     async def _put(self, request: web.Request) -> web.Response:
@@ -137,16 +178,28 @@ class Api:
             raise
         self._writes += 1
         self._seq = max(self._seq, change.seq)
+        if self.cached is not None:
+            await self.cached.wrote(change)
         return json_response(_receipt(change))
 
     async def _get(self, request: web.Request) -> web.Response:
         org, key = _names(request)
-        found = await self.reads.get(org, key)
+        if self.cached is None:
+            found = await self.reads.get(org, key)
+        else:
+            fresh = "no-cache" in request.headers.get("Cache-Control", "")
+            found = await self.cached.get(org, key, bypass=fresh)
         if found is None:
             return error_response(404, f"organisation {org!r} has no flag {key!r}")
         state, version = found
         answer = {"flag": state.flag, "version": version, "seq": state.seq}
         return json_response({**answer, "node": self.config.name})
+
+    async def _history(self, request: web.Request) -> web.Response:
+        return await archive.history(self.histories, request, *_names(request))
+
+    async def _version(self, request: web.Request) -> web.Response:
+        return await archive.version(self.histories, request, *_names(request))
 
     async def _list(self, request: web.Request) -> web.Response:
         org, _ = _names(request)

@@ -27,6 +27,8 @@ CREATE TABLE IF NOT EXISTS changes (
     at      bigint NOT NULL
 );
 
+CREATE INDEX IF NOT EXISTS changes_of_flag ON changes (org, key, seq);
+
 -- The row of log_head is the clock of all writes: whoever holds its lock is the next to commit, so positions have no
 -- gaps and become visible in order. One function, one round trip, so the lock is held for as short as can be.
 CREATE OR REPLACE FUNCTION put_flag(

@@ -343,6 +343,68 @@ def called():
     ), b
 
 
+def bounded():
+    b = Builder().phase(0, "x").fault(3.0, 6.0)
+    writes(b)
+    for n in range(100):
+        b.status(n * 0.1, "archiver", data={"hot": 20})
+    return CHECKERS["bounded"](
+        requirement="D6", node="archiver", field="hot", at_most=30, writes=("writer",), phase="x",
+        margin=4.0,
+    ), b  # fmt: skip
+
+
+def past(b, read=lambda value: {}, archived=("v/a", "v/b")):
+    """Each acknowledged write is read again as a version; `read`: what is told otherwise of that value, None: nothing."""
+    last = writes(b.phase(0, "x"))
+    b.listed(8.5, *archived, prefix="v/").phase(9, "final").probe("read-versions", "version")
+    for value in range(1, last + 1):
+        told = {"value": value, "version": value, "metadata": {"written": "d", "read": "d"}}
+        more = read(value)
+        if more is not None:
+            key = ("a", "b")[(value - 1) % 2]
+            b.request("read-versions", 9 + value * MS, key=key, wrote=value, **told | more)
+    return b
+
+
+def versions():
+    b = past(Builder().fault(3.0, 6.0))
+    return CHECKERS["versions"](
+        requirement="D6",
+        writes=("writer",),
+        phase="final",
+        node="store-eu",
+        prefix="v/",
+        at_least=2,
+    ), b
+
+
+def cached(b, reads=lambda t: 4 * t, hits=lambda t: 40 * t, start=0.0, end=10.0, boot="b1"):
+    """An API server that is asked 50 times a second; `reads` and `hits`: what it has counted by then."""
+    b.phase(0, "x").probe("users", interval=0.02, budget=0.05)
+    steady(b, "users", 0, 10, 0.02, node="api-1")
+    for n in range(round(start * 10), round(end * 10)):
+        t = n * 0.1 + 0.05
+        counted = {"reads": int(reads(t)), "hits": int(hits(t)), "misses": int(10 * t)}
+        b.status(t, "api-1", boot=boot, data={"cache": counted})
+    return b
+
+
+def counter_rate():
+    b = cached(Builder().fault(3.0, 6.0))
+    return CHECKERS["counter_rate"](
+        requirement="D5", node="api-1", field="cache.reads", at_most=10, probe="users", phase="x"
+    ), b
+
+
+def counter_share():
+    b = cached(Builder().fault(3.0, 6.0))
+    return CHECKERS["counter_share"](
+        requirement="D5", node="api-1", field="cache.hits", among=("cache.hits", "cache.misses"),
+        at_least=0.7, probe="users", phase="x",
+    ), b  # fmt: skip
+
+
 def shared(b, workers=3, start=0.0, end=10.0, late=None):
     """Workers that answer in turn for two keys, each with what is acknowledged; `late(worker)` s behind."""
     writes(b, end=end)
@@ -443,9 +505,9 @@ def mitigation():
 SOUND = {
     f.__name__: f
     for f in (
-        absent, alert, answers, availability, backups, breaker, called, durability, exclusive, levels, mitigation, names, placement, procedure,
-        propagation, reconnect_spread, reconvergence, recovery, replacement, retries, route, shared_memory, shared_store, staleness, status_field,
-        stream, untouched,
+        absent, alert, answers, availability, backups, bounded, breaker, called, counter_rate, counter_share, durability, exclusive, levels,
+        mitigation, names, placement, procedure, propagation, reconnect_spread, reconvergence, recovery, replacement, retries, route, shared_memory,
+        shared_store, staleness, status_field, stream, untouched, versions,
     )
 }  # fmt: skip
 END = {"breaker": 12.0}

@@ -81,6 +81,18 @@ CASES = [
         ("program=tests.broken.forgetful_failover",),
         "procedure",
     ),
+    Case(
+        "cache-not-invalidated",
+        "D5",
+        "d5-short",
+        ("program=tests.broken.stale_cache",),
+        "staleness",
+    ),
+    Case("cache-stampede", "D5", "d5-short", ("api.cache.shelter=0.001",), "counter_rate"),
+    Case(
+        "archive-forgets", "D6", "d6-short", ("program=tests.broken.forgetful_archive",), "versions"
+    ),
+    Case("archive-never-deletes", "D6", "d6-short", ("archiver.keep=100000000",), "bounded"),
     Case("promotes-unfenced", "D3", "d3-zone-failure", ("database.fence=false",), "exclusive"),
     Case(
         "moves-everything",
