@@ -11,7 +11,9 @@ import msgspec
 from aiohttp import web
 
 from reference_impl.propagation.fanout import FanOut, last_event_id
+from reference_impl.propagation.prewarm import Relay
 from reference_impl.propagation.sse import CONTENT_TYPE
+from reference_impl.propagation.types import Prewarm
 from reference_impl.resilience.errors import INVALID, SERVICE_UNAVAILABLE, CallError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -111,6 +113,19 @@ def stream_handler(fanout: FanOut) -> Handler:
         except ConnectionError:
             pass  # the subscriber is gone, and will come back by its id
         return response
+
+    return handle
+
+
+def prewarm_handler(relay: Relay) -> Handler:
+    """`POST /prewarm` to a `Relay`: 202, for what is passed on is not waited for."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            relay.tell(msgspec.json.decode(await request.read(), type=Prewarm))
+        except msgspec.DecodeError as error:
+            return error_response(400, f"not a prewarm: {error}")
+        return json_response({}, 202)
 
     return handle
 

@@ -14,6 +14,7 @@ from harness.checkers.durability import Durability
 from harness.checkers.exclusive import Exclusive
 from harness.checkers.levels import Levels
 from harness.checkers.names import Names
+from harness.checkers.prewarm import Prewarm
 from harness.checkers.procedure import Procedure
 from harness.checkers.propagation import Propagation
 from harness.checkers.reconnect_spread import ReconnectSpread
@@ -42,6 +43,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Exclusive,
         Levels,
         Names,
+        Prewarm,
         Procedure,
         Propagation,
         ReconnectSpread,

@@ -96,6 +96,13 @@ class _Position(msgspec.Struct):
     seq: int = -1
 
 
+class _Flag(msgspec.Struct):
+    """Which flag a prewarm is of."""
+
+    org: str
+    key: str
+
+
 class _Subscriber:
     """One subscriber's life over all its connections."""
 
@@ -199,6 +206,10 @@ class _Subscriber:
         elif event.event == "heartbeat":
             position = msgspec.json.decode(event.data, type=_Position)
             self._record("heartbeat", at, id_=position.seq)
+
+        elif event.event == "prewarm":
+            flag = msgspec.json.decode(event.data, type=_Flag)
+            self._record("prewarm", at, org=flag.org, key=flag.key)
 
     def _closed(self, error: str, at: int) -> None:
         self._open = False

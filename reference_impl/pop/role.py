@@ -25,7 +25,7 @@ from reference_impl.pop.http import (
     response,
 )
 from reference_impl.pop.levels import Level
-from reference_impl.pop.ofrep import BULK, Ofrep
+from reference_impl.pop.ofrep import BULK, Ofrep, Route
 from reference_impl.pop.origin import (
     Absent,
     HttpOrigin,
@@ -35,6 +35,9 @@ from reference_impl.pop.origin import (
     ReadThrough,
     Unavailable,
 )
+from reference_impl.pop.popularity.counting import Popularity
+from reference_impl.pop.popularity.detector import HotSettings
+from reference_impl.pop.popularity.watch import Watch
 from reference_impl.pop.shared.arena import READERS
 from reference_impl.pop.status import (
     NS,
@@ -47,6 +50,7 @@ from reference_impl.pop.status import (
 )
 from reference_impl.propagation.client import HttpStreamClient, StreamClient
 from reference_impl.propagation.fanout import FanOut, last_event_id
+from reference_impl.propagation.prewarm import Relay
 from reference_impl.propagation.store import Store
 from reference_impl.propagation.subscriber import Subscriber
 from reference_impl.resilience.breaker import Breaker, BreakerSettings
@@ -78,6 +82,7 @@ class PopSettings(DegradationSettings, frozen=True, kw_only=True, forbid_unknown
     `upstream_grace`: after so many s without the stream it ends its own streams, so that subscribers know.
     `workers`: processes that answer from one store; with 1 there is only the node's own. `store_limit`: bytes that flags may
     use in it, twice that for a moment; `hot`: flags that each worker keeps compiled.
+    `popularity`: which flags are evaluated so often that their answers may be cached, and all PoPs are told.
     """
 
     workers: Annotated[int, msgspec.Meta(ge=1, le=READERS - 1)] = 1
@@ -90,6 +95,7 @@ class PopSettings(DegradationSettings, frozen=True, kw_only=True, forbid_unknown
     lookup: LookupSettings = LookupSettings()
     origin_name: str = ""
     resolver: ResolverSettings = ResolverSettings()
+    popularity: HotSettings = HotSettings()
     upstream_grace: Positive = 3.0
 
 
@@ -152,6 +158,12 @@ class Pop:
         self.origin = origin or self._http_origin()
         self.lookups = self._read_through()
         self.degradation = self.make_degradation()
+        self.popularity = Popularity(settings.popularity)
+        self.relay = Relay(self.fanout, config.upstreams("stream"), self._http, env.random)
+        self.watch = Watch(
+            config.name, f"{config.name}:{env.boot}", self.popularity, self, self.relay.tell
+        )
+        self.relay.taken = self.watch.take
         self.subscriber = self._follow(client or HttpStreamClient(self._http))
         self.fallbacks = 0
         self._grace: asyncio.TimerHandle | None = None
@@ -165,7 +177,9 @@ class Pop:
                     b"/announce": self._announce,
                     b"/status": self._status,
                     b"/stream": self._stream,
+                    **self.inner_routes(),
                 },
+                self.popularity,
             ),
             quick=BULK,
         )
@@ -195,6 +209,10 @@ class Pop:
             chance=self.env.random,
             changed=self.level_changed,
         )
+
+    def inner_routes(self) -> dict[bytes, Route]:
+        """What it answers to its own workers."""
+        return {}
 
     def make_listener(self) -> socket.socket:
         """Where it serves."""
@@ -237,6 +255,7 @@ class Pop:
             alert=self.alerts,
             connected=self._connected,
             disconnected=self._disconnected,
+            prewarm=self.relay.told,
             raw=self.raw,
         )
 
@@ -248,6 +267,9 @@ class Pop:
         self._tasks.start(self.compiled.run, "compiler")
         self._tasks.start(self.alerts.run, "alerts")
         self._tasks.start(self.degradation.run, "degradation")
+        self._tasks.start(self.watch.run, "popularity")
+        self._tasks.start(self.watch.make_ready, "prewarming")
+        self._tasks.start(self.relay.run, "prewarms")
         if self.subscriber is not None:
             self._tasks.start(self.subscriber.run, "subscriber")
 
@@ -334,6 +356,16 @@ class Pop:
             return self._fallback(self.lookups.breaker.state)  # "no new flags" holds from now on
         return self.compiled.get(org, key) or self.compiled.keep_ahead(org, key, found)
 
+    def holds(self, org: str, key: str) -> bool:
+        """See `Memory.holds`."""
+        return self.compiled.get(org, key) is not None
+
+    async def warm(self, org: str, key: str) -> bool:
+        """See `Memory.warm`. As for a user, only a level that may load new flags asks the origin."""
+        if not self.holds(org, key) and self.level in (Level.HEALTHY, Level.DEGRADED_L1):
+            await self.load(org, key)
+        return self.holds(org, key)
+
     def _fallback(self, circuit: str) -> Fallback:
         self.fallbacks += 1
         return Fallback({"fallback": True, "circuit": str(circuit)})
@@ -403,6 +435,8 @@ class Pop:
             origin_at=self.origin.at if isinstance(self.origin, NamedOrigin) else None,
             breakers={breaker.name: BreakerStatus.of(breaker) for breaker in breakers},
             counters=self._counters(),
+            hot={"/".join(name): heat.rate for name, heat in self.watch.detector.hot.items()},
+            prewarmed={"/".join(name): n for name, n in self.watch.prewarmed.items()},
         )
 
     def _counters(self) -> Counters:
@@ -417,6 +451,7 @@ class Pop:
             dropped=self.fanout.dropped,
             connections=self.server.connections,
             alerts=self.alerts.raised,
+            prewarms=self.watch.sent,
         )
 
 

@@ -9,11 +9,14 @@ from typing import Final
 from reference_impl.propagation import sse
 from reference_impl.propagation.settings import FanOutSettings
 from reference_impl.propagation.store import Store
-from reference_impl.propagation.types import Change, Heartbeat, Snapshot
+from reference_impl.propagation.types import Change, Heartbeat, Prewarm, Snapshot
 from reference_impl.resilience.errors import INVALID, SERVICE_UNAVAILABLE, TIMEOUT, CallError
 
 Write = Callable[[bytes], Awaitable[None]]
 BATCH: Final = 256  # changes in one write
+ASIDE: Final = (
+    1 << 16
+)  # bytes beside the log that may wait for one subscriber; above it they are left out
 NOTHING: Final = -1  # the position of a subscriber that has no data
 
 
@@ -22,6 +25,7 @@ class _Subscription:
 
     def __init__(self, at: int) -> None:
         self.at = at
+        self.aside = b""  # events beside the log that are still to be sent
         self.wake = asyncio.Event()
         self.write: asyncio.Timeout | None = None  # the write under way
         self.write_from = 0  # the store's position when it began
@@ -65,6 +69,17 @@ class FanOut:
     def resume(self) -> None:
         self.refusing = None
 
+    def announce(self, prewarm: Prewarm) -> None:
+        """Tell all who are subscribed now. It is beside the log: who is away, or far behind, misses it."""
+        event = sse.encode(prewarm)
+        for subscription in self._subscriptions:
+            self._tell_aside(subscription, event)
+
+    def _tell_aside(self, subscription: _Subscription, event: bytes) -> None:
+        if len(subscription.aside) + len(event) <= ASIDE:
+            subscription.aside += event
+            subscription.wake.set()
+
     async def serve(self, last_id: int | None, write: Write) -> None:
         """Write the stream to one subscriber that has everything up to `last_id` (None: nothing).
 
@@ -89,6 +104,7 @@ class FanOut:
             if loop.time() >= beat_at and subscription.at >= self.store.seq:
                 chunk += sse.encode(Heartbeat(self.store.seq))
                 beat_at = loop.time() + self.settings.heartbeat
+            chunk, subscription.aside = chunk + subscription.aside, b""
             if chunk:
                 await self._write(subscription, write, chunk)
                 continue

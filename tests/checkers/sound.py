@@ -254,6 +254,22 @@ def answers():
     return CHECKERS["answers"](requirement="P3", probe="users", phase="x", expect=expect), b
 
 
+def prewarm():
+    b = Builder().fault(3.0, 6.0).phase(0, "heating").phase(6, "hot")
+    b.probe("crowd", interval=0.01, budget=0.05).probe("sub", "subscribe")
+    steady(
+        b, "crowd", 0, 10, 0.01, lambda t: {"node": "pop-a", "key": "b" if t % 0.2 < 0.01 else "a"}
+    )
+    b.stream(0.0, "connect").stream(0.0, "open").stream(1.0, "prewarm", org="default", key="a")
+    for n in range(100):
+        b.status(n * 0.1 + 0.05, data={"prewarmed": {"default/a": 1} if n > 12 else {}})
+    checker = CHECKERS["prewarm"](
+        requirement="E5", key="a", cold="b", at="pop-a", threshold=50.0, nodes=("pop-a",),
+        subscribers=("sub",), phase="heating", within=2.0,
+    )  # fmt: skip
+    return checker, b
+
+
 def databases(b, lost=3.0, taken=5.0):
     """db-1 acts in term 1 and is read by api-1 until it is lost; then db-2 does, in term 2."""
     for n in range(100):
@@ -394,7 +410,7 @@ def replacement():
 SOUND = {
     f.__name__: f
     for f in (
-        absent, alert, answers, availability, backups, breaker, called, durability, exclusive, levels, names, procedure, propagation, reconnect_spread,
+        absent, alert, answers, availability, backups, breaker, called, durability, exclusive, levels, names, prewarm, procedure, propagation, reconnect_spread,
         reconvergence, recovery, replacement, retries, route, shared_memory, shared_store, staleness, status_field, stream,
     )
 }  # fmt: skip
