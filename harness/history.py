@@ -88,7 +88,7 @@ class Complete(Event, frozen=True, tag="complete"):
     `error`: "", "TIMEOUT", "CONNECTION_REFUSED", "CONNECTION_RESET", "CONNECTION_CLOSED", "SERVICE_UNAVAILABLE" (503),
     "HTTP_<status>", "INVALID" (an answer that can't be read), "UNRESOLVED" (its name has no address).
     `node`, `value`, `variant`, `version`, `level`, `stale`, `emergency` are what an evaluation's answer said, `cache_control`
-    and `etag` its headers. `cached`: a cache answered, not the platform.
+    and `etag` its headers, and `retry_after` that of a refusal. `cached`: a cache answered, not the platform.
     For a write, `version` is the log position the platform acknowledged it at.
     """
 
@@ -112,6 +112,7 @@ class Complete(Event, frozen=True, tag="complete"):
     cache_control: str = ""
     etag: str = ""
     cached: bool = False
+    retry_after: str = ""
 
 
 class Stream(Event, frozen=True, tag="stream"):

@@ -25,6 +25,7 @@ from harness.checkers.retries import Retries
 from harness.checkers.route import Route
 from harness.checkers.shared_memory import SharedMemory
 from harness.checkers.shared_store import SharedStore
+from harness.checkers.shedding import Shedding
 from harness.checkers.staleness import Staleness
 from harness.checkers.status_field import StatusField
 from harness.checkers.stream import StreamOrder
@@ -54,6 +55,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Route,
         SharedMemory,
         SharedStore,
+        Shedding,
         Staleness,
         StatusField,
         StreamOrder,

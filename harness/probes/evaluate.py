@@ -137,6 +137,7 @@ class _Answer(msgspec.Struct, frozen=True):
     cache_control: str = ""
     etag: str = ""
     cached: bool = False
+    retry_after: str = ""
 
 
 class _Reader:
@@ -176,6 +177,7 @@ class _Reader:
             cache_control=response.headers.get("cache-control", ""),
             etag=response.headers.get("etag", ""),
             cached="age" in response.headers,
+            retry_after=response.headers.get("retry-after", ""),
         )
 
     def _fits(self, value: object) -> bool:
@@ -282,6 +284,7 @@ class _Evaluating:
                 cache_control=answer.cache_control,
                 etag=answer.etag,
                 cached=answer.cached,
+                retry_after=answer.retry_after,
             )
         )
 

@@ -48,6 +48,7 @@ from reference_impl.pop.status import (
     Step,
     StreamStatus,
 )
+from reference_impl.pop.tenants import Places, Tenants, TenantSettings
 from reference_impl.propagation.client import HttpStreamClient, StreamClient
 from reference_impl.propagation.fanout import FanOut, last_event_id
 from reference_impl.propagation.prewarm import Relay
@@ -83,6 +84,7 @@ class PopSettings(DegradationSettings, frozen=True, kw_only=True, forbid_unknown
     `workers`: processes that answer from one store; with 1 there is only the node's own. `store_limit`: bytes that flags may
     use in it, twice that for a moment; `hot`: flags that each worker keeps compiled.
     `popularity`: which flags are evaluated so often that their answers may be cached, and all PoPs are told.
+    `tenants`: what organisations may take of the node, by their tier.
     """
 
     workers: Annotated[int, msgspec.Meta(ge=1, le=READERS - 1)] = 1
@@ -96,6 +98,7 @@ class PopSettings(DegradationSettings, frozen=True, kw_only=True, forbid_unknown
     origin_name: str = ""
     resolver: ResolverSettings = ResolverSettings()
     popularity: HotSettings = HotSettings()
+    tenants: TenantSettings = TenantSettings()
     upstream_grace: Positive = 3.0
 
 
@@ -156,6 +159,7 @@ class Pop:
         self.kv = kv or self._redis()
         self.resolver = Resolver(config.upstreams("dns"), settings.resolver, env.random)
         self.origin = origin or self._http_origin()
+        self.tenants = Tenants(settings.tenants, Level.EMERGENCY)
         self.lookups = self._read_through()
         self.degradation = self.make_degradation()
         self.popularity = Popularity(settings.popularity)
@@ -220,6 +224,7 @@ class Pop:
 
     def level_changed(self, _: object) -> None:
         """Called after each walk through the levels."""
+        self.tenants.at(self.level)
 
     def _redis(self) -> EdgeKV | None:
         for link in self.config.upstreams("kv"):
@@ -239,7 +244,12 @@ class Pop:
             return None
         breaker = Breaker("origin", self.settings.breaker)
         return ReadThrough(
-            self.origin, breaker, self.settings.retry, self.settings.lookup, self.env.random
+            self.origin,
+            breaker,
+            self.settings.retry,
+            self.settings.lookup,
+            self.env.random,
+            Places(self.tenants, self.settings.lookup.concurrent),
         )
 
     def _follow(self, client: StreamClient) -> Subscriber | None:
@@ -328,9 +338,9 @@ class Pop:
     def _wall_clock(self) -> float:
         return self.env.wall_ns() / NS
 
-    def admit(self, org: str) -> float:  # noqa: ARG002 - the interface's; this PoP admits everybody
+    def admit(self, org: str) -> float:
         """See `View.admit`."""
-        return 0.0
+        return self.tenants.wait(org) if self.tenants.limiting else 0.0
 
     def flag(self, org: str, key: str) -> CompiledFlag | None:
         """See `View.flag`."""

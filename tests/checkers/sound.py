@@ -93,6 +93,19 @@ def polled(b, every=2.0, lag=0.0):
     return steady(b, "users", 0, 10, 0.05, answer)
 
 
+def shedding():
+    b = Builder().fault(3.0, 6.0).phase(0, "x").probe("users", interval=0.01, budget=0.05)
+
+    def answer(t):
+        refused = {"outcome": "fail", "status": 429, "retry_after": "1"}
+        return {} if t % 0.1 < 0.01 else refused
+
+    steady(b, "users", 0, 10, 0.01, answer)
+    return CHECKERS["shedding"](
+        requirement="P4", probe="users", phase="x", at_most=12.0, at_least=5.0
+    ), b
+
+
 def staleness():
     b = polled(Builder().fault(3.0, 6.0))
     cadence = Cadence(min=1.9, max=2.1)
@@ -411,7 +424,7 @@ SOUND = {
     f.__name__: f
     for f in (
         absent, alert, answers, availability, backups, breaker, called, durability, exclusive, levels, names, prewarm, procedure, propagation, reconnect_spread,
-        reconvergence, recovery, replacement, retries, route, shared_memory, shared_store, staleness, status_field, stream,
+        reconvergence, recovery, replacement, retries, route, shared_memory, shared_store, shedding, staleness, status_field, stream,
     )
 }  # fmt: skip
 END = {"breaker": 12.0}

@@ -93,6 +93,10 @@ class Lead(Pop):
         """See `Pop.inner_routes`."""
         return {EVALUATIONS: self._evaluations}
 
+    def admit(self, org: str) -> float:  # noqa: ARG002 - the worker that passed it on has asked
+        """See `Pop.admit`."""
+        return 0.0
+
     def _evaluations(
         self, _method: bytes, _target: bytes, _headers: Headers, body: bytes
     ) -> Answer:
@@ -102,4 +106,5 @@ class Lead(Pop):
 
     def level_changed(self, _: object) -> None:
         """See `Pop.level_changed`."""
+        super().level_changed(_)
         self.store.writer.publish_level(CHAIN.index(self.level))

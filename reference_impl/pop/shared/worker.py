@@ -26,6 +26,7 @@ from reference_impl.pop.role import STOP_WITHIN, PopSettings
 from reference_impl.pop.shared.hot import HotFlags
 from reference_impl.pop.shared.passing import EVALUATIONS
 from reference_impl.pop.status import NS
+from reference_impl.pop.tenants import Tenants
 from reference_impl.web import Tasks
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Worker:
         self.defaults = Defaults(settings.defaults)
         self.hot = self.make_flags(arena, settings.hot)
         self.popularity = Popularity(settings.popularity)
+        self.tenants = Tenants(settings.tenants, Level.EMERGENCY, 1 / settings.workers)
         self.server = HttpServer(WorkerOfrep(self, lead), quick=BULK)
         self._lead = lead
         self._listener = listener
@@ -161,10 +163,13 @@ class Worker:
     def _wall_clock(self) -> float:
         return self.env.wall_ns() / NS
 
-    def admit(self, org: str) -> float:  # noqa: ARG002 - the interface's; this PoP admits everybody
+    def admit(self, org: str) -> float:
         """See `View.admit`."""
         self.hot.pin()
-        return 0.0
+        tenants = self.tenants
+        if tenants.level is not self.hot.level:
+            tenants.at(self.hot.level)
+        return tenants.wait(org) if tenants.limiting else 0.0
 
     def flag(self, org: str, key: str) -> CompiledFlag | None:
         """See `View.flag`."""
