@@ -14,6 +14,7 @@ from harness.checkers.durability import Durability
 from harness.checkers.exclusive import Exclusive
 from harness.checkers.levels import Levels
 from harness.checkers.names import Names
+from harness.checkers.open_streams import OpenStreams
 from harness.checkers.prewarm import Prewarm
 from harness.checkers.procedure import Procedure
 from harness.checkers.propagation import Propagation
@@ -44,6 +45,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Exclusive,
         Levels,
         Names,
+        OpenStreams,
         Prewarm,
         Procedure,
         Propagation,

@@ -116,7 +116,7 @@ class Ofrep:
         def evaluate(body: bytes) -> Answer:
             wait = admit(org)
             if wait:
-                return _too_many(wait)
+                return too_many(wait)
             try:
                 context = _decode(body).context if body else {}
             except msgspec.DecodeError as error:
@@ -137,7 +137,7 @@ class Ofrep:
         view = self._view
         wait = view.admit(org)
         if wait:
-            return _too_many(wait)
+            return too_many(wait)
         name, level = (org, key), view.level
         resolution = get_flag_value(view, level, org, key, {})
         if level is not self._level or view.seq != self._seq:
@@ -197,7 +197,7 @@ class Ofrep:
         view = self._view
         wait = view.admit(org)
         if wait:
-            return _too_many(wait)
+            return too_many(wait)
         try:
             context = _decode(body).context if body else {}
         except msgspec.DecodeError as error:
@@ -288,7 +288,8 @@ def _only_post() -> bytes:
     return response(HTTPStatus.METHOD_NOT_ALLOWED, extra=b"Allow: POST\r\n")
 
 
-def _too_many(wait: float) -> bytes:
+def too_many(wait: float) -> bytes:
+    """The refusal that says in how many s to come again."""
     extra = b"Retry-After: %d\r\n" % math.ceil(wait)
     return response(HTTPStatus.TOO_MANY_REQUESTS, b'{"error":"too many requests"}', extra=extra)
 

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from reference_impl.config import Upstream
     from reference_impl.dns.resolver import Resolver
-    from reference_impl.pop.tenants import Places
     from reference_impl.resilience.breaker import Breaker
     from reference_impl.resilience.http import Answer, HttpClient
+    from reference_impl.tenants.tiers import Places
 
 NOT_FOUND = "HTTP_404"
 DOTS = {".", ".."}  # a path can't name them: each client on the way resolves them

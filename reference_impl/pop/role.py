@@ -25,7 +25,7 @@ from reference_impl.pop.http import (
     response,
 )
 from reference_impl.pop.levels import Level
-from reference_impl.pop.ofrep import BULK, Ofrep, Route
+from reference_impl.pop.ofrep import BULK, Ofrep, Route, too_many
 from reference_impl.pop.origin import (
     Absent,
     HttpOrigin,
@@ -48,7 +48,7 @@ from reference_impl.pop.status import (
     Step,
     StreamStatus,
 )
-from reference_impl.pop.tenants import Places, Tenants, TenantSettings
+from reference_impl.pop.tenants import Tenants
 from reference_impl.propagation.client import HttpStreamClient, StreamClient
 from reference_impl.propagation.fanout import FanOut, last_event_id
 from reference_impl.propagation.prewarm import Relay
@@ -58,6 +58,7 @@ from reference_impl.resilience.breaker import Breaker, BreakerSettings
 from reference_impl.resilience.errors import CallError
 from reference_impl.resilience.http import HttpClient
 from reference_impl.resilience.retry import RetrySettings
+from reference_impl.tenants.tiers import Places
 from reference_impl.web import Tasks
 
 if TYPE_CHECKING:
@@ -84,7 +85,6 @@ class PopSettings(DegradationSettings, frozen=True, kw_only=True, forbid_unknown
     `workers`: processes that answer from one store; with 1 there is only the node's own. `store_limit`: bytes that flags may
     use in it, twice that for a moment; `hot`: flags that each worker keeps compiled.
     `popularity`: which flags are evaluated so often that their answers may be cached, and all PoPs are told.
-    `tenants`: what organisations may take of the node, by their tier.
     """
 
     workers: Annotated[int, msgspec.Meta(ge=1, le=READERS - 1)] = 1
@@ -98,7 +98,6 @@ class PopSettings(DegradationSettings, frozen=True, kw_only=True, forbid_unknown
     origin_name: str = ""
     resolver: ResolverSettings = ResolverSettings()
     popularity: HotSettings = HotSettings()
-    tenants: TenantSettings = TenantSettings()
     upstream_grace: Positive = 3.0
 
 
@@ -249,7 +248,7 @@ class Pop:
             self.settings.retry,
             self.settings.lookup,
             self.env.random,
-            Places(self.tenants, self.settings.lookup.concurrent),
+            Places(self.settings.tenants, self.settings.lookup.concurrent),
         )
 
     def _follow(self, client: StreamClient) -> Subscriber | None:
@@ -416,14 +415,18 @@ class Pop:
             body = msgspec.json.encode({"error": error.detail})
             return response(HTTPStatus.BAD_REQUEST, body)
 
+        org = headers.get(b"x-org-id")
+
         async def serve(writer: ResponseWriter) -> None:
-            await writer.start()
-            try:
-                await self.fanout.serve(last_id, writer.write)
-            except CallError as error:
-                raise ConnectionAbortedError(
-                    str(error)
-                ) from None  # too slow: it may resume by its id
+            with self.fanout.lane(None if org is None else org.decode(errors="replace")) as lane:
+                if lane is None:
+                    await writer.send(too_many(self.settings.tenants.retry_after))
+                    return
+                await writer.start()
+                try:
+                    await self.fanout.serve(last_id, writer.write, lane)
+                except CallError as error:  # too slow: it may resume by its id
+                    raise ConnectionAbortedError(str(error)) from None
 
         return serve
 

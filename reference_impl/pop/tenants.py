@@ -1,49 +1,20 @@
-"""Bulkheads by tier: what one organisation may take of a PoP ("Bulkhead Pattern").
+"""How many requests of an organisation a PoP serves ("Bulkhead Pattern").
 
-ENTERPRISE is never turned away, and what others do takes none of its places. PRO shares, and is limited only where the PoP
-is badly off; FREE is limited always, and gives way first.
+ENTERPRISE is never turned away. PRO is limited only where the PoP is badly off; FREE always, and it gives way first.
 """
 
 from __future__ import annotations
 
 import asyncio
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from reference_impl.config import Positive
 from reference_impl.pop.levels import CHAIN, Level
+from reference_impl.tenants.tiers import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from reference_impl.tenants.tiers import Rate, TenantSettings
 
-Rate = Annotated[float, msgspec.Meta(ge=0)] | None  # requests/s; None: as many as come
-Rates = tuple[Rate, Rate, Rate]  # at HEALTHY, at DEGRADED_L1, and at what is worse
 _OTHERS: Final = ""  # those who are not named share one bucket
-_FREE_SHARE: Final = 4  # of the shared places a FREE organisation's calls get one in so many
-
-
-class Tier(StrEnum):
-    """What an organisation pays for."""
-
-    ENTERPRISE = "ENTERPRISE"
-    PRO = "PRO"
-    FREE = "FREE"
-
-
-class TenantSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`tiers`: of organisations by name; all others are of `default`, and share one limit.
-
-    `free`, `pro`: requests/s of one organisation, for each level; up to a second's worth may come at once.
-    `retry_after`: in how many s somebody may come again for whom there is nothing now.
-    """
-
-    tiers: dict[str, Tier] = {}
-    default: Tier = Tier.PRO
-    free: Rates = (100.0, 10.0, 0.0)
-    pro: Rates = (None, None, 1_000.0)
-    retry_after: Positive = 5.0
 
 
 class Bucket:
@@ -101,13 +72,9 @@ class Tenants:
         tiers = {settings.default, *settings.tiers.values()}
         self.limiting = any(self._rates.get(tier) is not None for tier in tiers)
 
-    def tier(self, org: str) -> Tier:
-        """The tier of an organisation."""
-        return self.settings.tiers.get(org, self.settings.default)
-
     def wait(self, org: str) -> float:
         """0 to serve a request; else in how many s the organisation may come again."""
-        rate = self._rates.get(self.tier(org))
+        rate = self._rates.get(self.settings.tier(org))
         if rate is None:
             return 0.0
         if not rate:
@@ -123,43 +90,3 @@ class Tenants:
         elif bucket.rate != rate:
             bucket.set_rate(rate, now)
         return bucket
-
-
-class Places:
-    """Calls to others that may be under way: `size` for all that share them, of which FREE gets a part, and as many for each
-    ENTERPRISE organisation alone.
-    """
-
-    def __init__(self, tenants: Tenants, size: int) -> None:
-        self.size = size
-        self._tenants = tenants
-        self._taken: dict[str, int] = {}  # by whose they are
-
-    def __repr__(self) -> str:
-        return f"<Places {dict(self._taken)} of {self.size}>"
-
-    @property
-    def taken(self) -> Mapping[str, int]:
-        """How many are taken: by name of an ENTERPRISE organisation, or by tier."""
-        return self._taken
-
-    def enter(self, org: str) -> str | None:
-        """Take a place; None where there is none. What it gives is for `leave`."""
-        tier = self._tenants.tier(org)
-        if tier is Tier.ENTERPRISE:
-            whose, used, size = f"org {org}", self._taken.get(f"org {org}", 0), self.size
-        elif tier is Tier.FREE:
-            whose, used = str(tier), self._taken.get(tier, 0)
-            size = max(1, self.size // _FREE_SHARE)
-        else:
-            whose, used, size = str(tier), sum(self._taken.get(t, 0) for t in Tier), self.size
-        if used >= size:
-            return None
-        self._taken[whose] = self._taken.get(whose, 0) + 1
-        return whose
-
-    def leave(self, whose: str) -> None:
-        """Give a place back."""
-        self._taken[whose] -= 1
-        if not self._taken[whose]:
-            del self._taken[whose]

@@ -267,6 +267,15 @@ def answers():
     return CHECKERS["answers"](requirement="P3", probe="users", phase="x", expect=expect), b
 
 
+def open_streams():
+    b = Builder().fault(3.0, 6.0).probe("a", "subscribe").probe("b", "subscribe")
+    b.stream(0.0, "connect", probe="a").stream(0.1, "open", probe="a")
+    for n in range(9):
+        b.stream(n + 0.2, "connect", probe="b")
+        b.stream(n + 0.3, "close", probe="b", error="HTTP_429")
+    return CHECKERS["open_streams"](requirement="P4", probes=("a", "b"), at_most=1), b
+
+
 def prewarm():
     b = Builder().fault(3.0, 6.0).phase(0, "heating").phase(6, "hot")
     b.probe("crowd", interval=0.01, budget=0.05).probe("sub", "subscribe")
@@ -423,7 +432,7 @@ def replacement():
 SOUND = {
     f.__name__: f
     for f in (
-        absent, alert, answers, availability, backups, breaker, called, durability, exclusive, levels, names, prewarm, procedure, propagation, reconnect_spread,
+        absent, alert, answers, availability, backups, breaker, called, durability, exclusive, levels, names, open_streams, prewarm, procedure, propagation, reconnect_spread,
         reconvergence, recovery, replacement, retries, route, shared_memory, shared_store, shedding, staleness, status_field, stream,
     )
 }  # fmt: skip

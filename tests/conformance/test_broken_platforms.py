@@ -114,6 +114,7 @@ CASES = [
     Case(
         "free-unlimited", "P4", "p4-bulkheads", ("pop.tenants.free=[null, 2, 0]",), "availability"
     ),
+    Case("free-streams", "P4", "p4-bulkheads", ("hub.tenants.streams=100",), "open_streams"),
     Case(
         "pro-before-free",
         "P4",

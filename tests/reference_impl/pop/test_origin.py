@@ -5,7 +5,6 @@ import aiohttp.web
 import pytest
 
 from reference_impl.config import Upstream
-from reference_impl.pop.levels import Level
 from reference_impl.pop.origin import (
     ABSENT,
     Absent,
@@ -15,12 +14,12 @@ from reference_impl.pop.origin import (
     ReadThrough,
     Unavailable,
 )
-from reference_impl.pop.tenants import Places, Tenants, TenantSettings, Tier
 from reference_impl.propagation.types import FlagState
 from reference_impl.resilience.breaker import Breaker, BreakerSettings, State
 from reference_impl.resilience.errors import CallError
 from reference_impl.resilience.http import HttpClient
 from reference_impl.resilience.retry import RetrySettings
+from reference_impl.tenants.tiers import Places, TenantSettings, Tier
 
 FLAG = FlagState(7, {"state": "ENABLED"})
 
@@ -46,7 +45,7 @@ class FakeOrigin:
 
 def made(origin, tiers=None, **settings):
     lookup = LookupSettings(**settings)
-    tenants = Tenants(TenantSettings(tiers=tiers or {}), Level.HEALTHY)
+    tenants = TenantSettings(tiers=tiers or {})
     return ReadThrough(
         origin,
         Breaker("origin", BreakerSettings()),

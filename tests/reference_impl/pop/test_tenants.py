@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference_impl.pop.levels import CHAIN, Level
-from reference_impl.pop.tenants import Bucket, Places, Tenants, TenantSettings, Tier
+from reference_impl.pop.tenants import Bucket, Tenants
+from reference_impl.tenants.tiers import Places, TenantSettings, Tier
 from tests.reference_impl.support import run_virtual
 
 TIERS = {"acme": Tier.ENTERPRISE, "shop": Tier.PRO, "hobby": Tier.FREE, "club": Tier.FREE}
@@ -128,7 +129,7 @@ def test_where_nobody_is_limited_nobody_needs_to_ask():
 
 
 def places(size=8):
-    return Places(Tenants(SETTINGS, Level.HEALTHY), size)
+    return Places(SETTINGS, size)
 
 
 def taken(places, *orgs):
