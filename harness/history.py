@@ -87,7 +87,8 @@ class Complete(Event, frozen=True, tag="complete"):
 
     `error`: "", "TIMEOUT", "CONNECTION_REFUSED", "CONNECTION_RESET", "CONNECTION_CLOSED", "SERVICE_UNAVAILABLE" (503),
     "HTTP_<status>", "INVALID" (an answer that can't be read), "UNRESOLVED" (its name has no address).
-    `node`, `value`, `variant`, `version`, `level`, `stale`, `emergency` are what an evaluation's answer said.
+    `node`, `value`, `variant`, `version`, `level`, `stale`, `emergency` are what an evaluation's answer said, `cache_control`
+    and `etag` its headers, and `retry_after` that of a refusal. `cached`: a cache answered, not the platform.
     For a write, `version` is the log position the platform acknowledged it at.
     """
 
@@ -108,11 +109,16 @@ class Complete(Event, frozen=True, tag="complete"):
     emergency: bool = False
     metadata: dict[str, object] = {}
     attempts: list[Attempt] = []
+    cache_control: str = ""
+    etag: str = ""
+    cached: bool = False
+    retry_after: str = ""
 
 
 class Stream(Event, frozen=True, tag="stream"):
     """Something a stream subscriber saw. `what`: "connect" (asked; `id` = Last-Event-ID sent, -1 for none), "open",
-    "snapshot", "change", "heartbeat", "close" (`error` says why). `id` is the event's id (log position).
+    "snapshot", "change", "heartbeat", "prewarm" (of a flag, beside the log), "close" (`error` says why). `id` is the
+    event's id (log position).
     """
 
     probe: str

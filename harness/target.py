@@ -97,10 +97,14 @@ class Versions:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Where changes are streamed, and how long silence lasts until the connection counts as dead, s."""
+    """Where changes are streamed, and how long silence lasts until the connection counts as dead, s.
+
+    `org_headers`: how a subscriber says which organisation it is of.
+    """
 
     path: str = "/stream"
     headers: dict[str, str] = field(default_factory=_no_headers)
+    org_headers: dict[str, str] = field(default_factory=_org_header)
     silence: Seconds = Seconds(3.0)
 
 

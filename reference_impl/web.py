@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
-from reference_impl.propagation.fanout import FanOut, last_event_id
+from reference_impl.propagation.fanout import FanOut, Lane, last_event_id
+from reference_impl.propagation.prewarm import Relay
 from reference_impl.propagation.sse import CONTENT_TYPE
+from reference_impl.propagation.types import Prewarm
 from reference_impl.resilience.errors import INVALID, SERVICE_UNAVAILABLE, CallError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -98,19 +101,47 @@ def stream_handler(fanout: FanOut) -> Handler:
             last_id = last_event_id(request.headers.get("Last-Event-ID"))
         except CallError as error:
             return error_response(400, error.detail)
-        response = web.StreamResponse(
-            headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}
-        )
+        with fanout.lane(request.headers.get("X-Org-Id")) as lane:
+            if lane is None:
+                return _too_many(fanout.settings.tenants.retry_after)
+            return await _serve(request, fanout, last_id, lane)
+
+    return handle
+
+
+async def _serve(
+    request: web.Request, fanout: FanOut, last_id: int | None, lane: Lane
+) -> web.StreamResponse:
+    response = web.StreamResponse(
+        headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}
+    )
+    try:
+        await response.prepare(request)
+        await fanout.serve(last_id, response.write, lane)
+    except CallError as error:
+        if error.kind in (SERVICE_UNAVAILABLE, INVALID):
+            return response
+        _abort(request)
+    except ConnectionError:
+        pass  # the subscriber is gone, and will come back by its id
+    return response
+
+
+def _too_many(wait: float) -> web.Response:
+    refused = error_response(429, "too many streams")
+    refused.headers["Retry-After"] = str(math.ceil(wait))
+    return refused
+
+
+def prewarm_handler(relay: Relay) -> Handler:
+    """`POST /prewarm` to a `Relay`: 202, for what is passed on is not waited for."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
         try:
-            await response.prepare(request)
-            await fanout.serve(last_id, response.write)
-        except CallError as error:
-            if error.kind in (SERVICE_UNAVAILABLE, INVALID):
-                return response
-            _abort(request)
-        except ConnectionError:
-            pass  # the subscriber is gone, and will come back by its id
-        return response
+            relay.tell(msgspec.json.decode(await request.read(), type=Prewarm))
+        except msgspec.DecodeError as error:
+            return error_response(400, f"not a prewarm: {error}")
+        return json_response({}, 202)
 
     return handle
 

@@ -17,7 +17,9 @@ from harness.checkers.exclusive import Exclusive
 from harness.checkers.levels import Levels
 from harness.checkers.mitigation import Mitigation
 from harness.checkers.names import Names
+from harness.checkers.open_streams import OpenStreams
 from harness.checkers.placement import Placement
+from harness.checkers.prewarm import Prewarm
 from harness.checkers.procedure import Procedure
 from harness.checkers.propagation import Propagation
 from harness.checkers.reconnect_spread import ReconnectSpread
@@ -28,6 +30,7 @@ from harness.checkers.retries import Retries
 from harness.checkers.route import Route
 from harness.checkers.shared_memory import SharedMemory
 from harness.checkers.shared_store import SharedStore
+from harness.checkers.shedding import Shedding
 from harness.checkers.staleness import Staleness
 from harness.checkers.status_field import StatusField
 from harness.checkers.stream import StreamOrder
@@ -52,7 +55,9 @@ CHECKERS: dict[str, type[Checker]] = {
         Levels,
         Mitigation,
         Names,
+        OpenStreams,
         Placement,
+        Prewarm,
         Procedure,
         Propagation,
         ReconnectSpread,
@@ -63,6 +68,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Route,
         SharedMemory,
         SharedStore,
+        Shedding,
         Staleness,
         StatusField,
         StreamOrder,

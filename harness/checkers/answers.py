@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from harness.verdict import Finding
 
 
+_EXACT = (
+    *("outcome", "status", "error", "variant", "reason", "level", "node"),
+    "cache_control",
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Expected:
     """What answers for keys like `key` must say; a field left out is not looked at. `at_least` of them must be seen."""
@@ -33,6 +39,8 @@ class Expected:
     node: str | None = None
     stale: bool | None = None
     emergency: bool | None = None
+    cache_control: str | None = None
+    etag: bool | None = None  # whether there is one
     metadata: dict[str, Any] = field(default_factory=dict)  # what the answer's metadata must hold
     at_least: int = 1
 
@@ -41,7 +49,7 @@ class Expected:
 
     def wrong(self, done: Complete) -> str:
         """What is wrong with an answer, or ""."""
-        for name in ("outcome", "status", "error", "variant", "reason", "level", "node"):
+        for name in _EXACT:
             wanted, seen = getattr(self, name), getattr(done, name)
             if wanted is not None and seen != wanted:
                 return f"{name} is {seen!r}, not {wanted!r}"
@@ -49,6 +57,8 @@ class Expected:
             wanted, seen = getattr(self, name), getattr(done, name)
             if wanted is not None and seen is not wanted:
                 return f"{name} is {seen}"
+        if self.etag is not None and bool(done.etag) is not self.etag:
+            return f"etag is {done.etag!r}"
         for name, wanted in self.metadata.items():
             if not same_value(done.metadata.get(name), wanted):
                 return f"metadata.{name} is {done.metadata.get(name)!r}, not {wanted!r}"

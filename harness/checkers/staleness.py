@@ -41,6 +41,7 @@ class Staleness(Checker):
     level: str = ""
     nodes: tuple[str, ...] = ()
     cadence: Cadence | None = None
+    cached: bool = False  # only answers that came from a cache
 
     name: ClassVar[str] = "staleness"
 
@@ -72,7 +73,8 @@ class Staleness(Checker):
         return [result.finding(self) for result in results]
 
     def _where(self) -> str:
-        at = f" at {self.level}" if self.level else ""
+        at = " in a cache" if self.cached else ""
+        at += f" at {self.level}" if self.level else ""
         return at + (f" in {self.phase}" if self.phase else "")
 
     def _stays(
@@ -87,6 +89,8 @@ class Staleness(Checker):
             if done is None or done.outcome != "ok" or not done.node:
                 continue
             node = done.node
+            if self.cached and not done.cached:
+                continue
             if (self.level and done.level != self.level) or not any(
                 request.invoke.due in span for span in spans
             ):

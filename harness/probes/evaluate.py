@@ -11,6 +11,7 @@ import msgspec
 
 from harness.history import Attempt, Complete, Invoke
 from harness.history import Probe as ProbeStart
+from harness.probes.caching import CachingClient
 from harness.probes.http import (
     CONNECTION_CLOSED,
     CONNECTION_REFUSED,
@@ -28,8 +29,7 @@ from harness.target import fill, fill_headers, fill_path, pointer
 from harness.units import Seconds, now_ns, to_ns
 
 if TYPE_CHECKING:
-    from harness.probes.http import Client
-    from harness.probes.named import NamedClient
+    from harness.probes.caching import Requests
     from harness.probes.schedule import Firing
     from harness.probes.site import Site
 
@@ -64,6 +64,7 @@ class EvaluateProbe:
     that was waited for in vain, else after `pause`.
     `expect` is the value's type; another is INVALID. Outcome "fail" is an evaluation that the user did not get;
     "unknown" one that still waited when the probe ended. `in_flight` 0: as many as a full outage leaves waiting.
+    `cache`: through an HTTP cache that all of the probe's users share.
     """
 
     kind: ClassVar[str] = "evaluate"
@@ -82,6 +83,7 @@ class EvaluateProbe:
     context: dict[str, Any] = field(default_factory=dict)  # besides the targetingKey
     keep_alive: bool = True
     in_flight: int = 0
+    cache: bool = False
     budget: Seconds = Seconds(0.05)
 
     def __post_init__(self) -> None:
@@ -98,7 +100,7 @@ class EvaluateProbe:
         async with site.entrance(
             node, self.group, probe=self.name, keep_alive=self.keep_alive
         ) as client:
-            evaluating = _Evaluating(self, site, client)
+            evaluating = _Evaluating(self, site, CachingClient(client) if self.cache else client)
             start = ProbeStart(
                 t=site.now(),
                 name=self.name,
@@ -132,6 +134,10 @@ class _Answer(msgspec.Struct, frozen=True):
     stale: bool = False
     emergency: bool = False
     metadata: dict[str, object] = {}
+    cache_control: str = ""
+    etag: str = ""
+    cached: bool = False
+    retry_after: str = ""
 
 
 class _Reader:
@@ -168,6 +174,10 @@ class _Reader:
             stale=self._stale(body) is True,
             emergency=self._emergency(body) is True,
             metadata=metadata if isinstance(metadata, dict) else {},
+            cache_control=response.headers.get("cache-control", ""),
+            etag=response.headers.get("etag", ""),
+            cached="age" in response.headers,
+            retry_after=response.headers.get("retry-after", ""),
         )
 
     def _fits(self, value: object) -> bool:
@@ -186,7 +196,7 @@ def _text(value: object) -> str:
 class _Evaluating:
     """One run of an EvaluateProbe."""
 
-    def __init__(self, probe: EvaluateProbe, site: Site, client: Client | NamedClient) -> None:
+    def __init__(self, probe: EvaluateProbe, site: Site, client: Requests) -> None:
         self._probe = probe
         self._site = site
         self._client = client
@@ -271,6 +281,10 @@ class _Evaluating:
                 emergency=answer.emergency,
                 metadata=answer.metadata,
                 attempts=attempts,
+                cache_control=answer.cache_control,
+                etag=answer.etag,
+                cached=answer.cached,
+                retry_after=answer.retry_after,
             )
         )
 

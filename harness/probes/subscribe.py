@@ -29,6 +29,8 @@ END = "PROBE_END"
 class SubscribeProbe:
     """Subscribes to `node`, from a client group's address if one is named; reconnects with Last-Event-ID.
 
+    `org`: whose subscriber it says that it is; "": it doesn't say.
+
     `cut_every` s after each opening it cuts itself off (0: never), to exercise the resume. The pause before the next
     connection doubles from `reconnect` to `reconnect_max` s while it can't connect. `timeout`: to connect and get the
     answer's headers.
@@ -39,6 +41,7 @@ class SubscribeProbe:
     name: str
     node: str
     group: str = ""
+    org: str = ""
     cut_every: Seconds = Seconds(0.0)
     reconnect: Seconds = Seconds(0.05)
     reconnect_max: Seconds = Seconds(1.0)
@@ -96,6 +99,13 @@ class _Position(msgspec.Struct):
     seq: int = -1
 
 
+class _Flag(msgspec.Struct):
+    """Which flag a prewarm is of."""
+
+    org: str
+    key: str
+
+
 class _Subscriber:
     """One subscriber's life over all its connections."""
 
@@ -134,6 +144,8 @@ class _Subscriber:
     async def _connect(self) -> Stream | None:
         how = self._site.target.subscribe
         headers = {"Accept": "text/event-stream", **fill_headers(how.headers)}
+        if self._probe.org:
+            headers |= fill_headers(how.org_headers, org=self._probe.org)
         if self._last_id >= 0:
             headers["Last-Event-ID"] = str(self._last_id)
         self.connects += 1
@@ -199,6 +211,10 @@ class _Subscriber:
         elif event.event == "heartbeat":
             position = msgspec.json.decode(event.data, type=_Position)
             self._record("heartbeat", at, id_=position.seq)
+
+        elif event.event == "prewarm":
+            flag = msgspec.json.decode(event.data, type=_Flag)
+            self._record("prewarm", at, org=flag.org, key=flag.key)
 
     def _closed(self, error: str, at: int) -> None:
         self._open = False

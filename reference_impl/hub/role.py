@@ -16,12 +16,20 @@ from reference_impl.kv.base import EdgeKV
 from reference_impl.kv.redis import RedisKV
 from reference_impl.propagation.client import HttpStreamClient, StreamClient
 from reference_impl.propagation.fanout import FanOut
+from reference_impl.propagation.prewarm import Relay
 from reference_impl.propagation.settings import FollowSettings
 from reference_impl.propagation.store import Store
 from reference_impl.propagation.subscriber import Subscriber
 from reference_impl.resilience.http import HttpClient
 from reference_impl.role import Env
-from reference_impl.web import Site, Tasks, error_response, json_response, stream_handler
+from reference_impl.web import (
+    Site,
+    Tasks,
+    error_response,
+    json_response,
+    prewarm_handler,
+    stream_handler,
+)
 
 MOST_BROADCASTS: Final = 10
 
@@ -63,6 +71,7 @@ class Hub:
         self.alerts = AlertSender(config.name, config.upstreams("alerts"), self._http, env)
         config.upstream("stream")  # a hub without one is a mistake
         self._grace: asyncio.TimerHandle | None = None
+        self.relay = Relay(self.fanout, config.upstreams("stream"), self._http, env.random)
         self.subscriber = Subscriber(
             config.upstreams("stream"),
             self.store,
@@ -72,6 +81,7 @@ class Hub:
             alert=self.alerts,
             connected=self._connected,
             disconnected=self._disconnected,
+            prewarm=self.relay.told,
         )
         self.kvs = self._redis() if kv is None else {"kv": kv}
         self.writers = {
@@ -83,6 +93,7 @@ class Hub:
         self.site = Site(self._status, lambda: self.fanout.unready)
         self.site.get("/stream", stream_handler(self.fanout))
         self.site.add("POST", "/broadcast", self._broadcast)
+        self.site.add("POST", "/prewarm", prewarm_handler(self.relay))
 
     def __repr__(self) -> str:
         return f"<Hub {self.config.name} {self.subscriber!r} {self.fanout!r} {list(self.writers.values())!r}>"
@@ -95,6 +106,7 @@ class Hub:
     async def start(self) -> None:
         self._tasks.start(self._subscribe, "subscriber")
         self._tasks.start(self.alerts.run, "alerts")
+        self._tasks.start(self.relay.run, "prewarms")
         for name, writer in self.writers.items():
             self._tasks.start(writer.run, f"edge KV {name}")
         await self.site.start(self.config.listen.host, self.config.listen.port)
@@ -156,6 +168,7 @@ class Hub:
                 for name, writer in self.writers.items()
             },
             "alerts": self.alerts.raised,
+            "prewarms": self.relay.passed,
             "broadcast": self.broadcasts[-1]["name"] if self.broadcasts else None,
             "broadcasts": list(self.broadcasts),
         }

@@ -1,7 +1,10 @@
 """The OpenFeature Remote Evaluation Protocol (OFREP 0.3) on the data path.
 
 An answer from memory is complete when the endpoint returns: it never waits. The bytes of an answer are made once per
-outcome and kept until the PoP's level or log position changes.
+outcome and kept until the PoP's level or log position changes, or what is hot.
+
+Answers about a hot flag may be kept by others for a while: by its client, and where they are the same for everybody, by any
+cache. Those can also be had by GET.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 
@@ -26,6 +29,8 @@ from reference_impl.pop.flag_value import (
     not_found,
 )
 from reference_impl.pop.levels import Level
+from reference_impl.pop.popularity.counting import Popularity
+from reference_impl.pop.popularity.detector import HotSettings
 from reference_impl.pop.response import Answer, Endpoint, Headers, ResponseWriter, refusal, response
 
 BULK: Final = b"/ofrep/v1/evaluate/flags"
@@ -58,8 +63,15 @@ class Piece(NamedTuple):
 class Ofrep:
     """The HTTP handler of a PoP: OFREP, and other paths by `routes`."""
 
-    def __init__(self, view: View, routes: Mapping[bytes, Route] | None = None) -> None:
+    def __init__(
+        self,
+        view: View,
+        routes: Mapping[bytes, Route] | None = None,
+        popularity: Popularity | None = None,
+    ) -> None:
         self._view = view
+        self._popularity = popularity or Popularity(HotSettings())
+        self._popularity.changed = self._renew
         self._routes = dict(routes or {})
         self.who: dict[str, Any] = {"node": view.node}  # who answers, in the metadata
         self._level = view.level
@@ -78,13 +90,15 @@ class Ofrep:
         path = target.partition(b"?")[0]
         if path != BULK and not path.startswith(SINGLE):
             return self._other(method, target, headers)
-        if method != b"POST":
-            return lambda _: response(HTTPStatus.METHOD_NOT_ALLOWED, extra=b"Allow: POST\r\n")
         name = headers.get(b"x-org-id")
         org = DEFAULT_ORG if name is None else name.decode(errors="replace")
-        if path in (BULK, SINGLE):
-            return partial(self._bulk, org, _tags(headers.get(b"if-none-match", b"")))
-        return self._single(org, unquote_to_bytes(path[len(SINGLE) :]).decode(errors="replace"))
+        key = unquote_to_bytes(path[len(SINGLE) :]).decode(errors="replace")
+        known = headers.get(b"if-none-match", b"")
+        if key and method in (b"GET", b"HEAD"):
+            return partial(self._shared, org, key, _tags(known))
+        if method != b"POST":
+            return lambda _: _only_post()
+        return self._single(org, key) if key else partial(self._bulk, org, _tags(known))
 
     def _other(self, method: bytes, target: bytes, headers: Headers) -> Endpoint:
         route = self._routes.get(target.partition(b"?")[0])
@@ -97,11 +111,12 @@ class Ofrep:
     def _single(self, org: str, key: str) -> Endpoint:
         """Evaluates one flag. Every name is bound here once: this is what a PoP does all day."""
         view, admit, kept = self._view, self._view.admit, self._answers
+        count, name = self._popularity.count, (org, key)
 
         def evaluate(body: bytes) -> Answer:
             wait = admit(org)
             if wait:
-                return _too_many(wait)
+                return too_many(wait)
             try:
                 context = _decode(body).context if body else {}
             except msgspec.DecodeError as error:
@@ -112,18 +127,55 @@ class Ofrep:
                 return partial(self._load, org, key, context)
             if level is not self._level or view.seq != self._seq:
                 self._renew()
-            return kept.get(resolution) or self._make(resolution)
+            count(name)
+            return kept.get(resolution) or self._make(resolution, org)
 
         return evaluate
 
-    def _make(self, resolution: Resolution) -> bytes:
+    def _shared(self, org: str, key: str, known: list[bytes], _: bytes) -> bytes:
+        """To GET: the answer that is everybody's, while the flag is hot and the same for all."""
+        view = self._view
+        wait = view.admit(org)
+        if wait:
+            return too_many(wait)
+        name, level = (org, key), view.level
+        resolution = get_flag_value(view, level, org, key, {})
+        if level is not self._level or view.seq != self._seq:
+            self._renew()
+        headers = b"" if resolution is None else self._caching(resolution, org)
+        if resolution is None or not headers.startswith(b"Cache-Control: public"):
+            return _only_post()
+        self._popularity.count(name)
+        if self.tag(resolution).removeprefix(b"W/") in known:
+            return response(HTTPStatus.NOT_MODIFIED, extra=headers)
+        return self._answers.get(resolution) or self._make(resolution, org)
+
+    def _caching(self, resolution: Resolution, org: str) -> bytes:
+        """The header lines of an answer that may be kept: of a hot flag, while what the PoP has is not old itself."""
+        key = resolution.key
+        if (org, key) not in self._popularity.hot or self._view.level is not Level.HEALTHY:
+            return b""
+        ttl = self._popularity.settings.ttl
+        flag = self._view.flag(org, key)
+        if flag is None or not flag.static:
+            return b"Cache-Control: private, max-age=%d\r\n" % ttl
+        lines = b"Cache-Control: public, max-age=%d\r\nETag: %b\r\nVary: X-Org-Id\r\nContent-Location: %b%b\r\n"
+        return lines % (ttl, self.tag(resolution), SINGLE, quote(key, safe="").encode())
+
+    def tag(self, resolution: Resolution) -> bytes:
+        """The ETag of an answer: weak, for who answers and the log position are in the answer, and not in it."""
+        piece = self._pieces.get(resolution) or self._piece(resolution)
+        return b"W/" + _etag(self._view.level, [piece])
+
+    def _make(self, resolution: Resolution, org: str) -> bytes:
         body = _encode(self._outcome(resolution))
         if resolution.error_code is not None:
             missing = resolution.error_code is ErrorCode.FLAG_NOT_FOUND
             return response(HTTPStatus.NOT_FOUND if missing else HTTPStatus.BAD_REQUEST, body)
         if len(self._answers) >= KEPT_ANSWERS:
             self._answers.clear()
-        answer = self._answers[resolution] = response(HTTPStatus.OK, body)
+        extra = self._caching(resolution, org) if self._popularity.hot else b""
+        answer = self._answers[resolution] = response(HTTPStatus.OK, body, extra=extra)
         return answer
 
     async def _load(
@@ -137,7 +189,7 @@ class Ofrep:
             resolution = not_found(key, why, found.metadata)
         else:
             resolution = not_found(key, f"unknown in organisation {org!r}")
-        await writer.send(self._make(resolution))
+        await writer.send(self._make(resolution, org))
 
     # -- all flags ---------------------------------------------------------------------------------------------------
 
@@ -145,7 +197,7 @@ class Ofrep:
         view = self._view
         wait = view.admit(org)
         if wait:
-            return _too_many(wait)
+            return too_many(wait)
         try:
             context = _decode(body).context if body else {}
         except msgspec.DecodeError as error:
@@ -229,10 +281,15 @@ class Ofrep:
     def _bad_request(self, key: str, error: msgspec.DecodeError) -> bytes:
         invalid = isinstance(error, msgspec.ValidationError)
         code = ErrorCode.INVALID_CONTEXT if invalid else ErrorCode.PARSE_ERROR
-        return self._make(Resolution(key, None, None, Reason.ERROR, code, str(error)))
+        return self._make(Resolution(key, None, None, Reason.ERROR, code, str(error)), "")
 
 
-def _too_many(wait: float) -> bytes:
+def _only_post() -> bytes:
+    return response(HTTPStatus.METHOD_NOT_ALLOWED, extra=b"Allow: POST\r\n")
+
+
+def too_many(wait: float) -> bytes:
+    """The refusal that says in how many s to come again."""
     extra = b"Retry-After: %d\r\n" % math.ceil(wait)
     return response(HTTPStatus.TOO_MANY_REQUESTS, b'{"error":"too many requests"}', extra=extra)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from reference_impl.dns.resolver import Resolver
     from reference_impl.resilience.breaker import Breaker
     from reference_impl.resilience.http import Answer, HttpClient
+    from reference_impl.tenants.tiers import Places
 
 NOT_FOUND = "HTTP_404"
 DOTS = {".", ".."}  # a path can't name them: each client on the way resolves them
@@ -158,6 +159,7 @@ class ReadThrough:
         retries: RetrySettings,
         settings: LookupSettings,
         chance: random.Random,
+        places: Places,
     ) -> None:
         self.breaker = breaker
         self.settings = settings
@@ -169,6 +171,7 @@ class ReadThrough:
         self._origin = origin
         self._retries = retries
         self._chance = chance
+        self._places = places
         self._flying: dict[tuple[str, str], asyncio.Task[Lookup]] = {}
 
     def __repr__(self) -> str:
@@ -182,12 +185,12 @@ class ReadThrough:
         call = self._flying.get(name)
         if call is not None:
             self.shared += 1
-        elif len(self._flying) >= self.settings.concurrent:
+        elif (place := self._places.enter(org)) is None:
             return Unavailable(self.breaker.state)
         else:
             call = asyncio.create_task(self._ask(org, key), name=f"lookup {org}/{key}")
             self._flying[name] = call
-            call.add_done_callback(lambda _: self._flying.pop(name))
+            call.add_done_callback(lambda _: self._ended(name, place))
         # One caller who hangs up must not take the answer from the others.
         return await asyncio.shield(call)
 
@@ -198,6 +201,10 @@ class ReadThrough:
             call.cancel()
         if calls:
             await asyncio.wait(calls)
+
+    def _ended(self, name: tuple[str, str], place: str) -> None:
+        del self._flying[name]
+        self._places.leave(place)
 
     async def _ask(self, org: str, key: str) -> Lookup:
         self.lookups += 1

@@ -26,7 +26,7 @@ from reference_impl.pop.http import (
     response,
 )
 from reference_impl.pop.levels import Level
-from reference_impl.pop.ofrep import BULK, Ofrep
+from reference_impl.pop.ofrep import BULK, Ofrep, Route, too_many
 from reference_impl.pop.origin import (
     Absent,
     HttpOrigin,
@@ -36,6 +36,9 @@ from reference_impl.pop.origin import (
     ReadThrough,
     Unavailable,
 )
+from reference_impl.pop.popularity.counting import Popularity
+from reference_impl.pop.popularity.detector import HotSettings
+from reference_impl.pop.popularity.watch import Watch
 from reference_impl.pop.shared.arena import READERS
 from reference_impl.pop.status import (
     NS,
@@ -46,14 +49,17 @@ from reference_impl.pop.status import (
     Step,
     StreamStatus,
 )
+from reference_impl.pop.tenants import Tenants
 from reference_impl.propagation.client import HttpStreamClient, StreamClient
 from reference_impl.propagation.fanout import FanOut, last_event_id
+from reference_impl.propagation.prewarm import Relay
 from reference_impl.propagation.store import Store
 from reference_impl.propagation.subscriber import Subscriber
 from reference_impl.resilience.breaker import Breaker, BreakerSettings
 from reference_impl.resilience.errors import CallError
 from reference_impl.resilience.http import HttpClient
 from reference_impl.resilience.retry import RetrySettings
+from reference_impl.tenants.tiers import Places
 from reference_impl.web import Tasks
 
 if TYPE_CHECKING:
@@ -79,6 +85,7 @@ class PopSettings(DegradationSettings, frozen=True, kw_only=True, forbid_unknown
     `upstream_grace`: after so many s without the stream it ends its own streams, so that subscribers know.
     `workers`: processes that answer from one store; with 1 there is only the node's own. `store_limit`: bytes that flags may
     use in it, twice that for a moment; `hot`: flags that each worker keeps compiled.
+    `popularity`: which flags are evaluated so often that their answers may be cached, and all PoPs are told.
     """
 
     workers: Annotated[int, msgspec.Meta(ge=1, le=READERS - 1)] = 1
@@ -91,6 +98,7 @@ class PopSettings(DegradationSettings, frozen=True, kw_only=True, forbid_unknown
     lookup: LookupSettings = LookupSettings()
     origin_name: str = ""
     resolver: ResolverSettings = ResolverSettings()
+    popularity: HotSettings = HotSettings()
     upstream_grace: Positive = 3.0
 
 
@@ -151,8 +159,15 @@ class Pop:
         self.kv = kv or self._redis()
         self.resolver = Resolver(config.upstreams("dns"), settings.resolver, env.random)
         self.origin = origin or self._http_origin()
+        self.tenants = Tenants(settings.tenants, Level.EMERGENCY)
         self.lookups = self._read_through()
         self.degradation = self.make_degradation()
+        self.popularity = Popularity(settings.popularity)
+        self.relay = Relay(self.fanout, config.upstreams("stream"), self._http, env.random)
+        self.watch = Watch(
+            config.name, f"{config.name}:{env.boot}", self.popularity, self, self.relay.tell
+        )
+        self.relay.taken = self.watch.take
         self.subscriber = self._follow(client or HttpStreamClient(self._http))
         self.fallbacks = 0
         self._grace: asyncio.TimerHandle | None = None
@@ -166,7 +181,9 @@ class Pop:
                     b"/announce": self._announce,
                     b"/status": self._status,
                     b"/stream": self._stream,
+                    **self.inner_routes(),
                 },
+                self.popularity,
             ),
             quick=BULK,
         )
@@ -197,12 +214,17 @@ class Pop:
             changed=self.level_changed,
         )
 
+    def inner_routes(self) -> dict[bytes, Route]:
+        """What it answers to its own workers."""
+        return {}
+
     def make_listener(self) -> socket.socket:
         """Where it serves."""
         return bind(self.config.listen.host, self.config.listen.port)
 
     def level_changed(self, _: object) -> None:
         """Called after each walk through the levels."""
+        self.tenants.at(self.level)
 
     def _redis(self) -> EdgeReader | None:
         timeout = self.settings.kv_timeout
@@ -224,7 +246,12 @@ class Pop:
             return None
         breaker = Breaker("origin", self.settings.breaker)
         return ReadThrough(
-            self.origin, breaker, self.settings.retry, self.settings.lookup, self.env.random
+            self.origin,
+            breaker,
+            self.settings.retry,
+            self.settings.lookup,
+            self.env.random,
+            Places(self.settings.tenants, self.settings.lookup.concurrent),
         )
 
     def _follow(self, client: StreamClient) -> Subscriber | None:
@@ -240,6 +267,7 @@ class Pop:
             alert=self.alerts,
             connected=self._connected,
             disconnected=self._disconnected,
+            prewarm=self.relay.told,
             raw=self.raw,
         )
 
@@ -251,6 +279,9 @@ class Pop:
         self._tasks.start(self.compiled.run, "compiler")
         self._tasks.start(self.alerts.run, "alerts")
         self._tasks.start(self.degradation.run, "degradation")
+        self._tasks.start(self.watch.run, "popularity")
+        self._tasks.start(self.watch.make_ready, "prewarming")
+        self._tasks.start(self.relay.run, "prewarms")
         if self.subscriber is not None:
             self._tasks.start(self.subscriber.run, "subscriber")
 
@@ -309,9 +340,9 @@ class Pop:
     def _wall_clock(self) -> float:
         return self.env.wall_ns() / NS
 
-    def admit(self, org: str) -> float:  # noqa: ARG002 - the interface's; this PoP admits everybody
+    def admit(self, org: str) -> float:
         """See `View.admit`."""
-        return 0.0
+        return self.tenants.wait(org) if self.tenants.limiting else 0.0
 
     def flag(self, org: str, key: str) -> CompiledFlag | None:
         """See `View.flag`."""
@@ -336,6 +367,16 @@ class Pop:
         if self.level not in (Level.HEALTHY, Level.DEGRADED_L1):
             return self._fallback(self.lookups.breaker.state)  # "no new flags" holds from now on
         return self.compiled.get(org, key) or self.compiled.keep_ahead(org, key, found)
+
+    def holds(self, org: str, key: str) -> bool:
+        """See `Memory.holds`."""
+        return self.compiled.get(org, key) is not None
+
+    async def warm(self, org: str, key: str) -> bool:
+        """See `Memory.warm`. As for a user, only a level that may load new flags asks the origin."""
+        if not self.holds(org, key) and self.level in (Level.HEALTHY, Level.DEGRADED_L1):
+            await self.load(org, key)
+        return self.holds(org, key)
 
     def _fallback(self, circuit: str) -> Fallback:
         self.fallbacks += 1
@@ -377,14 +418,18 @@ class Pop:
             body = msgspec.json.encode({"error": error.detail})
             return response(HTTPStatus.BAD_REQUEST, body)
 
+        org = headers.get(b"x-org-id")
+
         async def serve(writer: ResponseWriter) -> None:
-            await writer.start()
-            try:
-                await self.fanout.serve(last_id, writer.write)
-            except CallError as error:
-                raise ConnectionAbortedError(
-                    str(error)
-                ) from None  # too slow: it may resume by its id
+            with self.fanout.lane(None if org is None else org.decode(errors="replace")) as lane:
+                if lane is None:
+                    await writer.send(too_many(self.settings.tenants.retry_after))
+                    return
+                await writer.start()
+                try:
+                    await self.fanout.serve(last_id, writer.write, lane)
+                except CallError as error:  # too slow: it may resume by its id
+                    raise ConnectionAbortedError(str(error)) from None
 
         return serve
 
@@ -407,6 +452,8 @@ class Pop:
             origin_at=self.origin.at if isinstance(self.origin, NamedOrigin) else None,
             breakers={breaker.name: BreakerStatus.of(breaker) for breaker in breakers},
             counters=self._counters(),
+            hot={"/".join(name): heat.rate for name, heat in self.watch.detector.hot.items()},
+            prewarmed={"/".join(name): n for name, n in self.watch.prewarmed.items()},
         )
 
     def _counters(self) -> Counters:
@@ -421,6 +468,7 @@ class Pop:
             dropped=self.fanout.dropped,
             connections=self.server.connections,
             alerts=self.alerts.raised,
+            prewarms=self.watch.sent,
         )
 
 

@@ -94,12 +94,15 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int  # subscribers that were too slow
     connections: int
     alerts: int
+    prewarms: int  # hot periods of flags that it told all PoPs of
 
 
 class PopStatus(msgspec.Struct, frozen=True, kw_only=True):
     """`kv_at`: the replica of the edge KV that was read last; None before the first answer.
 
     `origin_at`: the node that the origin's name led to last; None where it has no name.
+
+    `hot`: evaluations/s of each flag ("org/key") that is hot here. `prewarmed`: how often each was made ready for.
     """
 
     node: str
@@ -116,3 +119,5 @@ class PopStatus(msgspec.Struct, frozen=True, kw_only=True):
     origin_at: str | None
     breakers: dict[str, BreakerStatus]
     counters: Counters
+    hot: dict[str, float]
+    prewarmed: dict[str, int]

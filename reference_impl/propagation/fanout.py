@@ -1,19 +1,37 @@
-"""One source of changes, many subscribers. Each has a cursor into the same encoded changes; nothing is copied."""
+"""One source of changes, many subscribers. Each has a cursor into the same encoded changes; nothing is copied.
+
+Nodes of the platform come first, and with them ENTERPRISE; then PRO, then FREE, to whom changes are sent at a pace ("Bulkhead Pattern").
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import chain
+from typing import Final, NamedTuple
 
 from reference_impl.propagation import sse
 from reference_impl.propagation.settings import FanOutSettings
 from reference_impl.propagation.store import Store
-from reference_impl.propagation.types import Change, Heartbeat, Snapshot
+from reference_impl.propagation.types import Change, Heartbeat, Prewarm, Snapshot
 from reference_impl.resilience.errors import INVALID, SERVICE_UNAVAILABLE, TIMEOUT, CallError
+from reference_impl.tenants.tiers import Places, Tier
 
+
+class Lane(NamedTuple):
+    """How a subscriber is served: lower `order` first, and no two writes within `pace` s."""
+
+    order: int = 0
+    pace: float = 0.0
+
+
+PLATFORM: Final = Lane()
 Write = Callable[[bytes], Awaitable[None]]
 BATCH: Final = 256  # changes in one write
+ASIDE: Final = (
+    1 << 16
+)  # bytes beside the log that may wait for one subscriber; above it they are left out
 NOTHING: Final = -1  # the position of a subscriber that has no data
 
 
@@ -22,6 +40,7 @@ class _Subscription:
 
     def __init__(self, at: int) -> None:
         self.at = at
+        self.aside = b""  # events beside the log that are still to be sent
         self.wake = asyncio.Event()
         self.write: asyncio.Timeout | None = None  # the write under way
         self.write_from = 0  # the store's position when it began
@@ -38,7 +57,8 @@ class FanOut:
         self.settings = settings
         self.refusing: str | None = None  # why no stream is served now
         self.dropped = 0
-        self._subscriptions: set[_Subscription] = set()
+        self._subscriptions: tuple[set[_Subscription], ...] = (set(), set(), set())  # by order
+        self._places = Places(settings.tenants, settings.tenants.streams)
         self._encoded: dict[int, bytes] = {}
         self._snapshot: tuple[int, bytes] | None = None
         store.listen(self._publish)
@@ -49,7 +69,7 @@ class FanOut:
 
     @property
     def subscribers(self) -> int:
-        return len(self._subscriptions)
+        return sum(map(len, self._subscriptions))
 
     @property
     def unready(self) -> str | None:
@@ -59,13 +79,46 @@ class FanOut:
     def suspend(self, reason: str) -> None:
         """End all streams and refuse new ones: what we have may be old, and another server's may not."""
         self.refusing = reason
-        for subscription in self._subscriptions:
+        for subscription in chain(*self._subscriptions):
             subscription.wake.set()
 
     def resume(self) -> None:
         self.refusing = None
 
-    async def serve(self, last_id: int | None, write: Write) -> None:
+    def announce(self, prewarm: Prewarm) -> None:
+        """Tell all who are subscribed now. It is beside the log: who is away, or far behind, misses it."""
+        event = sse.encode(prewarm)
+        for subscription in chain(*self._subscriptions):
+            self._tell_aside(subscription, event)
+
+    def _tell_aside(self, subscription: _Subscription, event: bytes) -> None:
+        if len(subscription.aside) + len(event) <= ASIDE:
+            subscription.aside += event
+            subscription.wake.set()
+
+    @contextlib.contextmanager
+    def lane(self, org: str | None) -> Iterator[Lane | None]:
+        """The lane of a subscriber of this organisation (None: a node of the platform), while it is served; None where there is no room."""
+        if org is None:
+            yield PLATFORM
+            return
+        place = self._places.enter(org)
+        if place is None:
+            yield None
+            return
+        tenants = self.settings.tenants
+        try:
+            match tenants.tier(org):
+                case Tier.ENTERPRISE:
+                    yield PLATFORM
+                case Tier.PRO:
+                    yield Lane(1)
+                case Tier.FREE:
+                    yield Lane(2, tenants.pace)
+        finally:
+            self._places.leave(place)
+
+    async def serve(self, last_id: int | None, write: Write, lane: Lane = PLATFORM) -> None:
         """Write the stream to one subscriber that has everything up to `last_id` (None: nothing).
 
         Returns when the server ends the stream. Raises `CallError`: SERVICE_UNAVAILABLE when it can't be served,
@@ -74,13 +127,14 @@ class FanOut:
         if reason := self.unready:
             raise CallError(SERVICE_UNAVAILABLE, reason)
         subscription = _Subscription(NOTHING if last_id is None else last_id)
-        self._subscriptions.add(subscription)
+        peers = self._subscriptions[lane.order]
+        peers.add(subscription)
         try:
-            await self._pump(subscription, write)
+            await self._pump(subscription, write, lane.pace)
         finally:
-            self._subscriptions.discard(subscription)
+            peers.discard(subscription)
 
-    async def _pump(self, subscription: _Subscription, write: Write) -> None:
+    async def _pump(self, subscription: _Subscription, write: Write, pace: float) -> None:
         loop = asyncio.get_running_loop()
         beat_at = loop.time()  # the first at once: it tells the subscriber that all is well
         while self.refusing is None:
@@ -89,8 +143,11 @@ class FanOut:
             if loop.time() >= beat_at and subscription.at >= self.store.seq:
                 chunk += sse.encode(Heartbeat(self.store.seq))
                 beat_at = loop.time() + self.settings.heartbeat
+            chunk, subscription.aside = chunk + subscription.aside, b""
             if chunk:
                 await self._write(subscription, write, chunk)
+                if pace:
+                    await asyncio.sleep(pace)
                 continue
             timer = loop.call_at(beat_at, subscription.wake.set)
             try:
@@ -139,7 +196,7 @@ class FanOut:
         if isinstance(cause, Snapshot):
             self._encoded.clear()
             self._snapshot = None
-        for subscription in self._subscriptions:
+        for subscription in chain(*self._subscriptions):
             subscription.wake.set()
             behind = cause.seq - subscription.write_from
             if subscription.write is not None and behind > self.settings.queue:

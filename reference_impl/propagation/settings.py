@@ -7,17 +7,22 @@ from typing import Annotated
 import msgspec
 
 from reference_impl.config import Positive
+from reference_impl.tenants.tiers import TenantSettings
 
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class FanOutSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`queue`: changes that may wait for one slow subscriber. `stall`: how long one write to it may take."""
+    """`queue`: changes that may wait for one slow subscriber. `stall`: how long one write to it may take.
+
+    `tenants`: what organisations may take of the node, by their tier.
+    """
 
     heartbeat: Positive = 1.0
     ring: Annotated[int, msgspec.Meta(ge=1)] = 10_000
     queue: Annotated[int, msgspec.Meta(ge=1)] = 1_000
     stall: Positive = 5.0
+    tenants: TenantSettings = TenantSettings()
 
 
 class FollowSettings(FanOutSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):

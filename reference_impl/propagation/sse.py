@@ -6,20 +6,21 @@ from dataclasses import dataclass
 
 import msgspec
 
-from reference_impl.propagation.types import Change, Heartbeat, RawSnapshot, Snapshot
+from reference_impl.propagation.types import Change, Heartbeat, Prewarm, RawSnapshot, Snapshot
 from reference_impl.resilience.errors import INVALID, CallError
 
 CONTENT_TYPE = "text/event-stream"
 LARGEST_EVENT = (
     256 * 1024 * 1024
 )  # bytes; a server that sends more without an event's end is broken
-Message = Change | Snapshot | Heartbeat
+Message = Change | Snapshot | Heartbeat | Prewarm
 
 _encode = msgspec.json.Encoder().encode
 _KINDS: dict[str, msgspec.json.Decoder[Message]] = {
     "change": msgspec.json.Decoder(Change),
     "snapshot": msgspec.json.Decoder(Snapshot),
     "heartbeat": msgspec.json.Decoder(Heartbeat),
+    "prewarm": msgspec.json.Decoder(Prewarm),
 }
 _RAW_SNAPSHOT: msgspec.json.Decoder[Message] = msgspec.json.Decoder(RawSnapshot)
 
@@ -40,6 +41,8 @@ def encode(message: Message) -> bytes:
             head = b"event: snapshot\nid: %d\n" % message.seq
         case Heartbeat():
             head = b"event: heartbeat\n"
+        case Prewarm():
+            head = b"event: prewarm\n"
     return b"%sdata: %s\n\n" % (head, _encode(message))
 
 

@@ -19,7 +19,7 @@ from reference_impl.propagation import sse
 from reference_impl.propagation.client import StreamClient
 from reference_impl.propagation.settings import FollowSettings
 from reference_impl.propagation.store import Sink
-from reference_impl.propagation.types import Change, Heartbeat, Snapshot
+from reference_impl.propagation.types import Change, Heartbeat, Prewarm, Snapshot
 from reference_impl.resilience.errors import CONNECTION_RESET, INVALID, TIMEOUT, CallError
 
 GAPS_TOLERATED: Final = 3  # resynchronisations in a row before an upstream counts as failed
@@ -40,6 +40,9 @@ class _Gap(Exception):  # noqa: N818 - it is no failure of the call
 def _nothing() -> None: ...
 
 
+def _nobody(_: Prewarm) -> None: ...
+
+
 class Subscriber:
     """Keeps `sink` up to date. `state`, `upstream` and `error` tell how it goes; `run` never returns.
 
@@ -58,9 +61,10 @@ class Subscriber:
         alert: Alert,
         connected: Callable[[], None] = _nothing,
         disconnected: Callable[[], None] = _nothing,
+        prewarm: Callable[[Prewarm], None] = _nobody,
         raw: bool = False,
     ) -> None:
-        """`raw`: the sink takes snapshots whose definitions are bytes."""
+        """`raw`: the sink takes snapshots whose definitions are bytes. `prewarm` is called with each that comes."""
         if not upstreams:
             raise ValueError("a subscriber needs an upstream")
         self.upstreams = tuple(upstreams) if settings.failover else tuple(upstreams[:1])
@@ -76,6 +80,7 @@ class Subscriber:
         self._alert = alert
         self._on_connected = connected
         self._on_disconnected = disconnected
+        self._on_prewarm = prewarm
         self._left: Upstream | None = None  # the upstream whose failure we are getting over
         self._resync = False
         self._nudged = asyncio.Event()
@@ -234,6 +239,9 @@ class Subscriber:
     def _take(self, message: sse.Message, stream: _Stream) -> None:
         """Bring the message into the sink. Raises `_Gap`, and `CallError` INVALID for data that can't be true."""
         match message:
+            case Prewarm():
+                self._on_prewarm(message)
+                return  # beside the log: it shows nothing of a stream that is to be established
             case Snapshot():
                 if not message.orgs and not self.sink.empty:
                     raise CallError(INVALID, "an empty snapshot where we know organisations")

@@ -48,6 +48,15 @@ class Heartbeat(msgspec.Struct, frozen=True):
     seq: int
 
 
+class Prewarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A flag became hot at the PoP `by`: all PoPs make ready for it. `id` is of that hot period, the same everywhere."""
+
+    id: str
+    org: str
+    key: str
+    by: str
+
+
 class RawFlagState(FlagState, frozen=True):
     """A flag whose definition stays the bytes that came."""
 

@@ -7,13 +7,15 @@ from typing import Any, Final, NoReturn
 
 from reference_impl.config import NodeConfig, Positive
 from reference_impl.propagation.fanout import FanOut
+from reference_impl.propagation.prewarm import Relay
 from reference_impl.propagation.settings import FanOutSettings
 from reference_impl.propagation.store import Store
 from reference_impl.resilience.errors import CallError
+from reference_impl.resilience.http import HttpClient
 from reference_impl.role import Env
 from reference_impl.storage.base import ChangeLog
 from reference_impl.storage.postgres import DatabaseSettings, PostgresChangeLog
-from reference_impl.web import Site, Tasks, stream_handler
+from reference_impl.web import Site, Tasks, prewarm_handler, stream_handler
 
 BATCH: Final = 500  # changes in one read
 POLL: Final = 1.0  # s; a safety net under the database's notifications
@@ -39,10 +41,13 @@ class StreamServer:
         )
         self.store = Store(self.settings.ring)
         self.fanout = FanOut(self.store, self.settings)
+        self._http = HttpClient()
+        self.relay = Relay(self.fanout, config.upstreams("peer"), self._http, env.random)
         self.error: CallError | None = None
         self._tasks = Tasks()
         self.site = Site(self._status, lambda: self.fanout.unready)
         self.site.get("/stream", stream_handler(self.fanout))
+        self.site.add("POST", "/prewarm", prewarm_handler(self.relay))
 
     def __repr__(self) -> str:
         return f"<StreamServer {self.config.name} {self.fanout!r}>"
@@ -50,12 +55,14 @@ class StreamServer:
     async def start(self) -> None:
         await self.log.start()
         self._tasks.start(self._follow, "follow the log")
+        self._tasks.start(self.relay.run, "prewarms")
         await self.site.start(self.config.listen.host, self.config.listen.port)
 
     async def stop(self) -> None:
         self.fanout.suspend("stopping")
         await self._tasks.stop()
         await self.site.stop()
+        await self._http.close()
         await self.log.close()
 
     def _status(self) -> dict[str, Any]:
@@ -69,6 +76,7 @@ class StreamServer:
             "subscribers": self.fanout.subscribers,
             "dropped": self.fanout.dropped,
             "refusing": self.fanout.unready,
+            "prewarms": self.relay.passed,
         }
 
     async def _follow(self) -> NoReturn:

@@ -93,6 +93,19 @@ def polled(b, every=2.0, lag=0.0):
     return steady(b, "users", 0, 10, 0.05, answer)
 
 
+def shedding():
+    b = Builder().fault(3.0, 6.0).phase(0, "x").probe("users", interval=0.01, budget=0.05)
+
+    def answer(t):
+        refused = {"outcome": "fail", "status": 429, "retry_after": "1"}
+        return {} if t % 0.1 < 0.01 else refused
+
+    steady(b, "users", 0, 10, 0.01, answer)
+    return CHECKERS["shedding"](
+        requirement="P4", probe="users", phase="x", at_most=12.0, at_least=5.0
+    ), b
+
+
 def staleness():
     b = polled(Builder().fault(3.0, 6.0))
     cadence = Cadence(min=1.9, max=2.1)
@@ -252,6 +265,31 @@ def answers():
     steady(b, "users", 0.1, 10.1, 0.2, key="text", outcome="fail", status=404)
     expect = (Expected(key="bool", value=False, at_least=5), Expected(key="text", status=404))
     return CHECKERS["answers"](requirement="P3", probe="users", phase="x", expect=expect), b
+
+
+def open_streams():
+    b = Builder().fault(3.0, 6.0).probe("a", "subscribe").probe("b", "subscribe")
+    b.stream(0.0, "connect", probe="a").stream(0.1, "open", probe="a")
+    for n in range(9):
+        b.stream(n + 0.2, "connect", probe="b")
+        b.stream(n + 0.3, "close", probe="b", error="HTTP_429")
+    return CHECKERS["open_streams"](requirement="P4", probes=("a", "b"), at_most=1), b
+
+
+def prewarm():
+    b = Builder().fault(3.0, 6.0).phase(0, "heating").phase(6, "hot")
+    b.probe("crowd", interval=0.01, budget=0.05).probe("sub", "subscribe")
+    steady(
+        b, "crowd", 0, 10, 0.01, lambda t: {"node": "pop-a", "key": "b" if t % 0.2 < 0.01 else "a"}
+    )
+    b.stream(0.0, "connect").stream(0.0, "open").stream(1.0, "prewarm", org="default", key="a")
+    for n in range(100):
+        b.status(n * 0.1 + 0.05, data={"prewarmed": {"default/a": 1} if n > 12 else {}})
+    checker = CHECKERS["prewarm"](
+        requirement="E5", key="a", cold="b", at="pop-a", threshold=50.0, nodes=("pop-a",),
+        subscribers=("sub",), phase="heating", within=2.0,
+    )  # fmt: skip
+    return checker, b
 
 
 def databases(b, lost=3.0, taken=5.0):
@@ -506,8 +544,8 @@ SOUND = {
     f.__name__: f
     for f in (
         absent, alert, answers, availability, backups, bounded, breaker, called, counter_rate, counter_share, durability, exclusive, levels,
-        mitigation, names, placement, procedure, propagation, reconnect_spread, reconvergence, recovery, replacement, retries, route, shared_memory,
-        shared_store, staleness, status_field, stream, untouched, versions,
+        mitigation, names, open_streams, placement, prewarm, procedure, propagation, reconnect_spread, reconvergence, recovery, replacement, retries,
+        route, shared_memory, shared_store, shedding, staleness, status_field, stream, untouched, versions,
     )
 }  # fmt: skip
 END = {"breaker": 12.0}

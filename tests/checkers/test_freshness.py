@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 
+import msgspec
 import pytest
 from build import Builder, ns
 from hypothesis import given, settings
@@ -192,3 +193,22 @@ def test_named_nodes_must_answer():
     run = polled(Builder()).history(10)
     found = {f.subject: f.verdict for f in replace(SPREAD, p99=3.0, nodes=("pop-a", "pop-z"))(run)}
     assert found == {"pop-a": PASS, "pop-z": UNKNOWN}
+
+
+def test_of_a_cache_only_what_it_answered_itself_is_looked_at():
+    b = Builder().probe("w", "write", interval=0.1).probe("users", interval=0.1)
+    for n in range(50):
+        b.write("w", n * 0.1, n + 1, n + 1)
+        shown = n + 1 if n % 2 else max(0, n - 20)
+        b.request(
+            "users", n * 0.1 + 0.05, node="x", cached=n % 2 == 0, metadata={"flag_version": shown}
+        )
+    kept = replace(STALE, cached=True)
+    assert [f.verdict for f in kept(b.history(5))] == [FAIL]
+    assert [f.verdict for f in replace(kept, bound=2.2)(b.history(5))] == [PASS]
+    b.events = [replace_cached(e) for e in b.events]
+    assert [f.verdict for f in kept(b.history(5))] == [UNKNOWN]
+
+
+def replace_cached(event):
+    return msgspec.structs.replace(event, cached=False) if hasattr(event, "cached") else event

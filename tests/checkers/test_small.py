@@ -317,6 +317,9 @@ def test_answers():
         {"status": 200},
     ):
         assert verdict(Expected(key="flag-*", **wrong)) is FAIL
+    assert verdict(replace(fine, cache_control="", etag=False)) is PASS
+    assert verdict(replace(fine, cache_control="public, max-age=2")) is FAIL
+    assert verdict(replace(fine, etag=True)) is FAIL
     assert verdict(replace(fine, at_least=2)) is UNKNOWN
     assert verdict(replace(fine, metadata=told)) is PASS
     assert verdict(replace(fine, metadata={"fallback": False})) is FAIL

@@ -29,18 +29,11 @@ from harness.verdict import Verdict
 
 # The probes whose requests each checker rests on, and for which the time of sending matters.
 TIMED = {
-    *(
-        "names",
-        "availability",
-        "recovery",
-        "reconvergence",
-        "staleness",
-        "propagation",
-        "untouched",
-    ),
+    *("names", "availability", "recovery", "reconvergence", "shedding", "staleness"),
+    *("propagation", "untouched"),
 }
 SENDING = TIMED | {
-    *("route", "shared_store", "durability", "levels", "breaker", "answers", "placement"),
+    *("route", "shared_store", "durability", "levels", "breaker", "answers", "placement", "prewarm"),
 }
 # A write that was never answered is a case of its own for these; the others need every answer.
 NEED_ANSWERS = SENDING - {"durability", "placement"}

@@ -147,6 +147,22 @@ CASES = [
         ),
         "availability",
     ),
+    Case(
+        "prewarms-nearby", "E5", "e5-hot-flags", ("program=tests.broken.near_prewarms",), "prewarm"
+    ),
+    Case("etag-stays", "E5", "e5-hot-flags", ("program=tests.broken.eternal_etags",), "staleness"),
+    Case("all-are-hot", "E5", "e5-hot-flags", ("pop.popularity.threshold=1",), "answers"),
+    Case(
+        "free-unlimited", "P4", "p4-bulkheads", ("pop.tenants.free=[null, 1, 0]",), "availability"
+    ),
+    Case("free-streams", "P4", "p4-bulkheads", ("hub.tenants.streams=100",), "open_streams"),
+    Case(
+        "pro-before-free",
+        "P4",
+        "p4-bulkheads",
+        ("pop.tenants.free=[10, 10, 10]", "pop.tenants.pro=[null, 2, 10]"),
+        "shedding",
+    ),
     Case("snapshots-stop", "B2", "b2-short", ("program=tests.broken.idle_backup",), "backups"),
     Case("keeps-a-day", "B2", "b2-short", ("backup.hourly.keep=100000",), "backups"),
     Case("one-region", "B3", "b3-short", ("backup.daily.stores=[store-us]",), "backups"),

@@ -164,6 +164,21 @@ def test_the_pause_before_reconnecting_is_bounded(run):
     run(main())
 
 
+def test_a_prewarm_is_beside_the_log(run):
+    async def main():
+        hot = b'event: prewarm\ndata: {"id":"p:1","org":"acme","key":"popular","by":"pop-1"}\n\n'
+
+        async with serving(lambda r: HEAD + hot) as server:
+            site, log = site_for(server.port)
+            async with running(SubscribeProbe(name="s", node="app"), site):
+                await until(lambda: len(server.requests) >= 2, lambda: log.events)
+        seen = log.of(Stream, what="prewarm")[0]
+        assert (seen.org, seen.key, seen.id) == ("acme", "popular", -1)
+        assert "last-event-id" not in server.requests[1].headers
+
+    run(main())
+
+
 def test_default_value():
     assert default_value(None) is None
     assert default_value({"variants": {"a": 1}, "defaultVariant": "a"}) == 1

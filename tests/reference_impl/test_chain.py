@@ -24,7 +24,8 @@ FAST = {
     "return_check": 0.05,
     "return_hold": 0.2,
 }
-HUB = {**FAST, "kv_check": 0.05, "upstream_grace": 0.2}
+TENANTS = {"tiers": {"acme": "ENTERPRISE", "hobby": "FREE"}, "streams": 4}
+HUB = {**FAST, "kv_check": 0.05, "upstream_grace": 0.2, "tenants": TENANTS}
 STREAM = {"heartbeat": 0.1, "retry": 0.02, "upstream_grace": 0.2}
 ON = {"state": "ENABLED", "variants": {"on": True}, "defaultVariant": "on"}
 
@@ -250,3 +251,34 @@ def test_what_is_no_definition_is_refused_in_one_line(body):
             assert it.database.store.seq == 0
 
     asyncio.run(main())
+
+
+@platform
+async def test_a_prewarm_goes_up_from_a_hub_and_down_to_all(it):
+    await it.put("k")
+    await settled(it, 1)
+    hot = {"id": "pop-1:boot:1", "org": "acme", "key": "k", "by": "pop-1"}
+    url = f"http://127.0.0.1:{it.hubs[0].site.port}/prewarm"
+    for body, status in (({"id": "x"}, 400), (hot, 202), (hot, 202)):
+        async with it.http.post(url, json=body) as response:
+            assert response.status == status
+    relays = [role.relay for role in (*it.streams, *it.hubs)]
+    await until(lambda: all(relay.passed == 1 for relay in relays), seen=lambda: relays)
+    for role in (*it.streams, *it.hubs):
+        assert (await it.get(role, "/status"))[1]["prewarms"] == 1
+
+
+@platform
+async def test_a_free_organisation_has_a_part_of_the_streams(it):
+    await it.put("k")
+    await settled(it, 1)
+    url = f"http://127.0.0.1:{it.hubs[0].site.port}/stream"
+    async with contextlib.AsyncExitStack() as held:
+        answers = [
+            await held.enter_async_context(it.http.get(url, headers={"X-Org-Id": org}))
+            for org in ("hobby", "hobby", "shop", "acme")
+        ]
+        assert [answer.status for answer in answers] == [200, 429, 200, 200]
+        assert answers[1].headers["Retry-After"] == "5"
+    fanout = it.hubs[0].fanout
+    await until(lambda: not fanout._places.taken, seen=lambda: fanout._places)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NoReturn
 
+import msgspec
+
 from reference_impl.pop.levels import CHAIN
+from reference_impl.pop.popularity.counting import Report
+from reference_impl.pop.response import Answer, response
 from reference_impl.pop.role import Pop
 from reference_impl.pop.shared.hot import HotFlags
+from reference_impl.pop.shared.passing import EVALUATIONS
 from reference_impl.pop.shared.store import SharedStore
 from reference_impl.pop.shared.writer import Writer
 
@@ -16,6 +22,8 @@ if TYPE_CHECKING:
 
     from reference_impl.config import NodeConfig
     from reference_impl.evaluation import CompiledFlag
+    from reference_impl.pop.ofrep import Route
+    from reference_impl.pop.response import Headers
     from reference_impl.pop.shared.arena import Arena
     from reference_impl.propagation.types import FlagState
     from reference_impl.role import Env
@@ -81,6 +89,22 @@ class Lead(Pop):
         """See `Pop.make_listener`."""
         return self._listener
 
+    def inner_routes(self) -> dict[bytes, Route]:
+        """See `Pop.inner_routes`."""
+        return {EVALUATIONS: self._evaluations}
+
+    def admit(self, org: str) -> float:  # noqa: ARG002 - the worker that passed it on has asked
+        """See `Pop.admit`."""
+        return 0.0
+
+    def _evaluations(
+        self, _method: bytes, _target: bytes, _headers: Headers, body: bytes
+    ) -> Answer:
+        """A worker tells what it evaluates, and is told what is hot."""
+        report = msgspec.json.decode(body, type=Report)
+        return response(HTTPStatus.OK, msgspec.json.encode(self.watch.orders(report)))
+
     def level_changed(self, _: object) -> None:
         """See `Pop.level_changed`."""
+        super().level_changed(_)
         self.store.writer.publish_level(CHAIN.index(self.level))

@@ -13,7 +13,11 @@ from reference_impl.pop.response import SSE, Headers, ResponseWriter, refusal
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+EVALUATIONS: Final = (
+    b"/evaluations"  # where a worker tells its lead what it evaluates; nobody else's
+)
 ANSWER_WITHIN: Final = 30.0  # s; a lookup at the origin with all its attempts takes less
+ASK_WITHIN: Final = 1.0  # s
 CHUNK: Final = 65536
 LARGEST_HEAD: Final = 65536  # bytes
 _CLOSE: Final = b"Connection: close\r\n"
@@ -58,6 +62,17 @@ class ToLead:
             await writer.send(refusal(HTTPStatus.SERVICE_UNAVAILABLE))
             return
         await writer.send(head + rest)
+
+    async def ask(self, target: bytes, body: bytes) -> bytes | None:
+        """The body of what the lead answers to a POST of the worker's own; None where it doesn't."""
+        try:
+            async with self._connected() as (reader, sender), asyncio.timeout(ASK_WITHIN):
+                sender.write(_request(b"POST", target, {}, body))
+                head = await reader.readuntil(b"\r\n\r\n")
+                rest = await reader.read()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            return None
+        return rest if head.startswith(b"HTTP/1.1 200 ") else None
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:

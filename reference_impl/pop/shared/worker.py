@@ -20,10 +20,13 @@ from reference_impl.pop.http import (
     response,
 )
 from reference_impl.pop.levels import Level
-from reference_impl.pop.ofrep import BULK, SINGLE, Ofrep
+from reference_impl.pop.ofrep import BULK, SINGLE, Ofrep, Route
+from reference_impl.pop.popularity.counting import Orders, Popularity, Report
 from reference_impl.pop.role import STOP_WITHIN, PopSettings
 from reference_impl.pop.shared.hot import HotFlags
+from reference_impl.pop.shared.passing import EVALUATIONS
 from reference_impl.pop.status import NS
+from reference_impl.pop.tenants import Tenants
 from reference_impl.web import Tasks
 
 if TYPE_CHECKING:
@@ -46,7 +49,12 @@ class WorkerOfrep(Ofrep):
     """OFREP; a flag that is not in the store is the lead's to find, and so is all that is not OFREP."""
 
     def __init__(self, view: Worker, lead: ToLead) -> None:
-        super().__init__(view, {b"/health": _health, b"/announce": view.announce})
+        own: dict[bytes, Route] = {
+            b"/health": _health,
+            b"/announce": view.announce,
+            EVALUATIONS: _nothing,
+        }
+        super().__init__(view, own, view.popularity)
         self.who["worker"] = view.index
         self._lead = lead
 
@@ -92,7 +100,10 @@ class Worker:
         settings = config.settings_as(PopSettings)
         self.defaults = Defaults(settings.defaults)
         self.hot = self.make_flags(arena, settings.hot)
+        self.popularity = Popularity(settings.popularity)
+        self.tenants = Tenants(settings.tenants, Level.EMERGENCY, 1 / settings.workers)
         self.server = HttpServer(WorkerOfrep(self, lead), quick=BULK)
+        self._lead = lead
         self._listener = listener
         self._tasks = Tasks()
 
@@ -108,6 +119,7 @@ class Worker:
         self.hot.pin()
         await self.server.start(self._listener)
         self._tasks.start(self._follow, "follow")
+        self._tasks.start(self._report, "popularity")
 
     async def stop(self) -> None:
         """See `Role.stop`."""
@@ -118,6 +130,21 @@ class Worker:
         while True:
             await asyncio.sleep(TICK)
             self.hot.pin()
+
+    async def _report(self) -> None:
+        """Tell the lead what is evaluated here, and take up what is hot in all workers together."""
+        while True:
+            await asyncio.sleep(self.popularity.settings.window)
+            rates = [(org, key, rate) for (org, key), rate in self.popularity.take().items()]
+            report = msgspec.json.encode(Report(self.index, rates))
+            answer = await self._lead.ask(EVALUATIONS, report)
+            if answer is None:
+                continue  # the node ends with its lead
+            orders = msgspec.json.decode(answer, type=Orders)
+            self.popularity.set_hot(frozenset(orders.hot))
+            self.hot.pin()
+            for org, key in orders.warm:
+                self.hot.get(org, key)
 
     # -- the data path's view ----------------------------------------------------------------------------------------
 
@@ -136,10 +163,13 @@ class Worker:
     def _wall_clock(self) -> float:
         return self.env.wall_ns() / NS
 
-    def admit(self, org: str) -> float:  # noqa: ARG002 - the interface's; this PoP admits everybody
+    def admit(self, org: str) -> float:
         """See `View.admit`."""
         self.hot.pin()
-        return 0.0
+        tenants = self.tenants
+        if tenants.level is not self.hot.level:
+            tenants.at(self.hot.level)
+        return tenants.wait(org) if tenants.limiting else 0.0
 
     def flag(self, org: str, key: str) -> CompiledFlag | None:
         """See `View.flag`."""
@@ -161,6 +191,10 @@ class Worker:
         if self.level is Level.EMERGENCY:
             return response(HTTPStatus.SERVICE_UNAVAILABLE, b'{"error":"only defaults are left"}')
         return response(HTTPStatus.OK, b"announced", b"text/plain")
+
+
+def _nothing(*_: object) -> Answer:
+    return refusal(HTTPStatus.NOT_FOUND)
 
 
 def _health(method: bytes, *_: object) -> Answer:

@@ -7,6 +7,7 @@ import pytest
 from reference_impl.config import Upstream
 from reference_impl.pop.origin import (
     ABSENT,
+    Absent,
     HttpOrigin,
     LookupSettings,
     NamedOrigin,
@@ -18,6 +19,7 @@ from reference_impl.resilience.breaker import Breaker, BreakerSettings, State
 from reference_impl.resilience.errors import CallError
 from reference_impl.resilience.http import HttpClient
 from reference_impl.resilience.retry import RetrySettings
+from reference_impl.tenants.tiers import Places, TenantSettings, Tier
 
 FLAG = FlagState(7, {"state": "ENABLED"})
 
@@ -41,13 +43,16 @@ class FakeOrigin:
         return self.flags.get(key)
 
 
-def made(origin, **settings):
+def made(origin, tiers=None, **settings):
+    lookup = LookupSettings(**settings)
+    tenants = TenantSettings(tiers=tiers or {})
     return ReadThrough(
         origin,
         Breaker("origin", BreakerSettings()),
         RetrySettings(),
-        LookupSettings(**settings),
+        lookup,
         random.Random(1),
+        Places(tenants, lookup.concurrent),
     )
 
 
@@ -278,3 +283,20 @@ def test_a_named_origin_is_asked_where_its_name_leads():
             await runner.cleanup()
 
     asyncio.run(main())
+
+
+def test_a_free_organisations_lookups_leave_an_enterprises_alone(virtual):
+    async def course():
+        tiers = {"hobby": Tier.FREE, "acme": Tier.ENTERPRISE}
+        reads = made(FakeOrigin(), tiers, concurrent=8)
+        flood = [asyncio.create_task(reads.lookup("hobby", f"k{n}")) for n in range(50)]
+        await asyncio.sleep(0)
+        others = await asyncio.gather(
+            *(reads.lookup(org, f"k{n}") for org in ("acme", "shop") for n in range(6))
+        )
+        return await asyncio.gather(*flood), others, await reads.lookup("hobby", "later")
+
+    flood, others, later = virtual(course())
+    assert [isinstance(found, Absent) for found in flood].count(True) == 2
+    assert all(isinstance(found, Absent) for found in others)
+    assert isinstance(later, Absent)  # places are given back

@@ -430,6 +430,31 @@ def test_a_pop_is_an_upstream_too():
     run(course)
 
 
+def test_a_free_organisation_has_a_part_of_requests_and_streams():
+    async def course():
+        tenants = {"tiers": {"default": "FREE"}, "free": [3, 1, 0], "streams": 4}
+        async with healthy(tenants=tenants) as at:
+            answers = [await at.evaluate("dark-mode") for _ in range(20)]
+            refused = [answer for status, answer in answers if status == 429]
+            assert refused
+            assert {status for status, _ in answers} == {200, 429}
+            assert refused[0] == {"error": "too many requests"}
+            own = {"X-Org-Id": "default"}
+            async with at.session.get(at.url + "/stream", headers=own) as stream:
+                assert stream.status == 200
+                async with at.session.get(at.url + "/stream", headers=own) as second:
+                    assert (second.status, second.headers["Retry-After"]) == (429, "5")
+                async with at.session.get(at.url + "/stream") as node:
+                    assert node.status == 200
+            other = {"X-Org-Id": "nobody"}
+            url = f"{at.url}/ofrep/v1/evaluate/flags/dark-mode"
+            for _ in range(20):
+                async with at.session.post(url, json={}, headers=other) as answer:
+                    assert answer.status == 404
+
+    run(course)
+
+
 def test_status_says_who_and_how():
     async def course():
         async with healthy() as at:

@@ -1,15 +1,18 @@
 """One source, many subscribers, in virtual time."""
 
 import asyncio
+import contextlib
+import itertools
 
 import pytest
 
 from reference_impl.propagation import sse
-from reference_impl.propagation.fanout import FanOut, last_event_id
+from reference_impl.propagation.fanout import PLATFORM, FanOut, Lane, last_event_id
 from reference_impl.propagation.settings import FanOutSettings
 from reference_impl.propagation.store import Store
 from reference_impl.propagation.types import Change, Heartbeat, Snapshot
 from reference_impl.resilience.errors import INVALID, SERVICE_UNAVAILABLE, TIMEOUT, CallError
+from reference_impl.tenants.tiers import TenantSettings, Tier
 from tests.reference_impl.support import run_virtual
 
 
@@ -203,3 +206,62 @@ def test_what_is_no_position_is_refused(header):
     with pytest.raises(CallError) as caught:
         last_event_id(header)
     assert caught.value.kind == INVALID
+
+
+# -- tiers ----------------------------------------------------------------------------------------------------------
+
+TIERS = TenantSettings(
+    tiers={"acme": Tier.ENTERPRISE, "shop": Tier.PRO, "hobby": Tier.FREE}, streams=4, pace=1.0
+)
+
+
+def test_free_has_a_part_of_the_streams_and_enterprise_its_own():
+    async def test(_, fanout):
+        with contextlib.ExitStack() as open_now:
+            orgs = ["hobby", "hobby", *["shop"] * 5, *["acme"] * 5, None]
+            lanes = [open_now.enter_context(fanout.lane(org)) for org in orgs]
+        got = [[lane is not None for lane in lanes[a:b]] for a, b in ((0, 2), (2, 7), (7, 12))]
+        assert got == [[True, False], [True] * 3 + [False] * 2, [True] * 4 + [False]]
+        assert lanes[-1] == PLATFORM
+        with fanout.lane("hobby") as again:  # what was left is there again
+            assert again == Lane(2, 1.0)
+
+    world(test, tenants=TIERS)
+
+
+def test_who_pays_more_is_served_first_and_free_at_a_pace():
+    async def test(store, fanout):
+        order, times = [], []
+
+        async def served(org, note):
+            with fanout.lane(org) as lane:
+                await fanout.serve(0, note, lane)
+
+        def noting(name):
+            async def note(data):
+                if b"event: change" in data:
+                    order.append(name)
+                    if name == "hobby":
+                        times.append(asyncio.get_running_loop().time())
+
+            return note
+
+        orgs = ("hobby", "shop", "acme")  # in the order in which they come
+        tasks = [asyncio.create_task(served(org, noting(org))) for org in orgs]
+        await asyncio.sleep(5.5)
+        publish(store, 1, 1)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        first = list(order)
+        for seq in range(2, 40):
+            publish(store, seq, seq)
+            await asyncio.sleep(0.1)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert [name for name in first if name != "hobby"] == ["acme", "shop"]
+        assert order.count("acme") == order.count("shop") == 39
+        assert all(b - a >= 0.999 for a, b in itertools.pairwise(times))
+        assert len(times) >= 3
+
+    world(test, tenants=TIERS)

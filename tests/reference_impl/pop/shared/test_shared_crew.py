@@ -63,7 +63,12 @@ class Node:
             "role": "pop",
             "listen": {"host": self.host, "port": 8080},
             "links": {"stream": [here], "origin": [here]},
-            "settings": {"workers": WORKERS, "reconnect_spread": 0.05, "store_limit": 8 << 20},
+            "settings": {
+                "workers": WORKERS,
+                "reconnect_spread": 0.05,
+                "store_limit": 8 << 20,
+                "popularity": {"threshold": 30, "window": 0.5},
+            },
             "state_dir": str(self.folder),
         }
         path = self.folder / "pop-1.json"
@@ -165,6 +170,8 @@ def test_what_is_not_evaluation_is_the_leads(on_node):
                 assert answer.status == 200
             async with session.get(f"{url}/nowhere") as answer:
                 assert answer.status == 404
+            async with session.post(f"{url}/evaluations", json={"worker": 0, "rates": []}) as told:
+                assert told.status == 404  # only workers tell their lead what they evaluate
             async with session.get(f"{url}/stream") as answer:
                 first = await answer.content.readuntil(b"\n\n")
                 assert first.startswith(b"event: snapshot\nid: 1\n")
@@ -172,6 +179,36 @@ def test_what_is_not_evaluation_is_the_leads(on_node):
                 text = b""
                 while b"event: change\nid: 2\n" not in text:
                     text = await answer.content.readuntil(b"\n\n")
+
+    on_node(act)
+
+
+def test_a_flag_is_hot_by_what_all_workers_answer_and_to_all_of_them(on_node):
+    async def act(node):
+        node.put("rare", 1)
+        url, shown = f"http://{node.host}:8080", {}
+
+        async def asked(key, times):
+            """What answers on one connection say of caches, and who gives them."""
+            at = f"{url}/ofrep/v1/evaluate/flags/{key}"
+            async with aiohttp.ClientSession() as session:
+                for _ in range(times):
+                    async with session.post(at, json={}) as answer:
+                        body = await answer.json(content_type=None)
+                        said = answer.headers.get("Cache-Control")
+            return body["metadata"]["worker"], said
+
+        async def everywhere():
+            worker, said = await asked("counter", 10)
+            shown[worker] = said
+            return shown == dict.fromkeys(range(WORKERS), "public, max-age=2") or None
+
+        await node.until(everywhere)
+        assert {said for _, said in [await asked("rare", 2) for _ in range(5)]} == {None}
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/status") as answer:
+            status = await answer.json()
+        assert status["hot"].keys() == {"default/counter"}
+        assert status["prewarmed"] == {"default/counter": 1}
 
     on_node(act)
 
