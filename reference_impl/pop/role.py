@@ -12,6 +12,7 @@ from reference_impl.alerts.sender import AlertSender
 from reference_impl.config import Positive
 from reference_impl.dns.resolver import Resolver, ResolverSettings
 from reference_impl.kv.redis import RedisKV
+from reference_impl.pop.autoscale import AutoscaleSettings
 from reference_impl.pop.degradation import Degradation, DegradationSettings
 from reference_impl.pop.flag_value import Defaults, Fallback
 from reference_impl.pop.flags import CompiledFlags
@@ -76,11 +77,13 @@ class PopSettings(DegradationSettings, frozen=True, kw_only=True, forbid_unknown
     `origin_name`: by which the origin is found among the "origin" links; "": the links' order. `resolver`: how, over the
     "dns" links.
     `upstream_grace`: after so many s without the stream it ends its own streams, so that subscribers know.
-    `workers`: processes that answer from one store; with 1 there is only the node's own. `store_limit`: bytes that flags may
+    `workers`: processes that answer from one store; with 1 there is only the node's own. `autoscale`: how they become more
+    and fewer; without it their number is fixed. `store_limit`: bytes that flags may
     use in it, twice that for a moment; `hot`: flags that each worker keeps compiled.
     """
 
     workers: Annotated[int, msgspec.Meta(ge=1, le=READERS - 1)] = 1
+    autoscale: AutoscaleSettings | None = None
     store_limit: Annotated[int, msgspec.Meta(ge=1 << 20)] = 256 << 20
     hot: Annotated[int, msgspec.Meta(ge=1)] = 10_000
 

@@ -96,8 +96,32 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     alerts: int
 
 
+class ScalingMove(msgspec.Struct, frozen=True):
+    """A step of the autoscaler. `rate`: requests/s per worker before it."""
+
+    n: int
+    at: int
+    source: int = msgspec.field(name="from")
+    to: int
+    rate: float
+    reason: str
+
+
+class ScalingStatus(msgspec.Struct, frozen=True):
+    """`workers` should be there, and new connections go to `serving` of them. `rate`: requests/s per worker; `load`: its
+    share of the target. `requests`: since the node's start.
+    """
+
+    workers: int
+    serving: int
+    requests: int
+    rate: float
+    load: float
+    steps: list[ScalingMove]
+
+
 class PopStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """`origin_at`: the node that the origin's name led to last; None where it has no name."""
+    """`origin_at`: the node that the origin's name led to last; None where it has no name. `scaling`: None where it has none."""
 
     node: str
     role: str
@@ -112,3 +136,4 @@ class PopStatus(msgspec.Struct, frozen=True, kw_only=True):
     origin_at: str | None
     breakers: dict[str, BreakerStatus]
     counters: Counters
+    scaling: ScalingStatus | None = None

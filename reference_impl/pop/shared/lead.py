@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NoReturn
 
+import msgspec
+
 from reference_impl.pop.levels import CHAIN
 from reference_impl.pop.role import Pop
 from reference_impl.pop.shared.hot import HotFlags
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from reference_impl.config import NodeConfig
     from reference_impl.evaluation import CompiledFlag
     from reference_impl.pop.shared.arena import Arena
+    from reference_impl.pop.shared.scaling import Scaling
+    from reference_impl.pop.status import PopStatus
     from reference_impl.propagation.types import FlagState
     from reference_impl.role import Env
 
@@ -64,10 +68,29 @@ class Lead(Pop):
     raw = True
     store: SharedStore
 
-    def __init__(self, config: NodeConfig, env: Env, arena: Arena, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        env: Env,
+        arena: Arena,
+        listener: socket.socket,
+        scaling: Scaling | None = None,
+    ) -> None:
         self._arena = arena
         self._listener = listener
+        self.scaling = scaling
         super().__init__(config, env)
+
+    async def start(self) -> None:
+        """See `Role.start`."""
+        await super().start()
+        if self.scaling is not None:
+            self._tasks.start(self.scaling.run, "scaling")
+
+    def status(self) -> PopStatus:
+        """See `Pop.status`."""
+        told = self.scaling.status() if self.scaling is not None else None
+        return msgspec.structs.replace(super().status(), scaling=told)
 
     def make_store(self) -> SharedStore:
         """See `Pop.make_store`."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -22,12 +25,12 @@ from reference_impl.pop.http import (
 from reference_impl.pop.levels import Level
 from reference_impl.pop.ofrep import BULK, SINGLE, Ofrep
 from reference_impl.pop.role import STOP_WITHIN, PopSettings
+from reference_impl.pop.shared.headcount import Headcount
 from reference_impl.pop.shared.hot import HotFlags
 from reference_impl.pop.status import NS
 from reference_impl.web import Tasks
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Collection
 
     from reference_impl.config import NodeConfig
@@ -40,6 +43,9 @@ if TYPE_CHECKING:
 TICK: Final = (
     0.05  # s between looks for news without requests, so that old memory can be given back
 )
+
+
+LINGER: Final = 0.5  # s that a connection may take to be made
 
 
 class WorkerOfrep(Ofrep):
@@ -70,8 +76,18 @@ class WorkerOfrep(Ofrep):
         return later
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A worker's among others: `index` counts from 0, `door` is where it accepts. `end` ends this process in order."""
+
+    index: int
+    door: socket.socket
+    headcount: Headcount
+    end: Callable[[], None]
+
+
 class Worker:
-    """A `Role`, and the `View` of its own data path. `index` counts from 0.
+    """A `Role`, and the `View` of its own data path.
 
     A request is answered as of the root that `admit` pinned; nothing that is read later in it is newer.
     """
@@ -80,20 +96,23 @@ class Worker:
         self,
         config: NodeConfig,
         env: Env,
-        index: int,
+        place: Place,
         arena: Arena,
-        listener: socket.socket,
         lead: ToLead,
     ) -> None:
         self.config = config
         self.env = env
         self.clock: Clock = self._wall_clock
-        self.index = index
+        self.index = place.index
         settings = config.settings_as(PopSettings)
         self.defaults = Defaults(settings.defaults)
         self.hot = self.make_flags(arena, settings.hot)
         self.server = HttpServer(WorkerOfrep(self, lead), quick=BULK)
-        self._listener = listener
+        self._place = place
+        self._headcount = place.headcount
+        self._counter = place.headcount.counter(place.index)
+        self._known = place.headcount.reachable  # workers that connections go to
+        self._leave_within = settings.autoscale.leave_within if settings.autoscale else 0.0
         self._tasks = Tasks()
 
     def __repr__(self) -> str:
@@ -106,7 +125,8 @@ class Worker:
     async def start(self) -> None:
         """See `Role.start`."""
         self.hot.pin()
-        await self.server.start(self._listener)
+        await self.server.start(self._place.door)
+        self._headcount.serve(self.index, yes=True)
         self._tasks.start(self._follow, "follow")
 
     async def stop(self) -> None:
@@ -115,9 +135,27 @@ class Worker:
         await self.server.close(STOP_WITHIN)
 
     async def _follow(self) -> None:
+        staying = True
         while True:
             await asyncio.sleep(TICK)
             self.hot.pin()
+            self._make_room()
+            if staying and self.index >= self._headcount.wanted:
+                staying = False
+                self._tasks.start(self.leave, "leaving")
+
+    def _make_room(self) -> None:
+        """Where others have come, their share of the connections that were kept here goes to them."""
+        before, self._known = self._known, self._headcount.reachable
+        if before < self._known:
+            share = 1 - before / self._known
+            self.server.retire(lambda: self.env.random.random() < share)
+
+    async def leave(self) -> None:
+        """End what was begun here, then this process. New connections go to others by now, but for some on their way."""
+        self._headcount.serve(self.index, yes=False)
+        await self.server.leave(LINGER, self._leave_within)
+        self._place.end()
 
     # -- the data path's view ----------------------------------------------------------------------------------------
 
@@ -137,7 +175,8 @@ class Worker:
         return self.env.wall_ns() / NS
 
     def admit(self, org: str) -> float:  # noqa: ARG002 - the interface's; this PoP admits everybody
-        """See `View.admit`."""
+        """See `View.admit`. Counted is what is asked for, however it is answered."""
+        self._counter[0] += 1
         self.hot.pin()
         return 0.0
 
