@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.checkers.absent import Absent
 from harness.checkers.alert import Alert
 from harness.checkers.answers import Answers
+from harness.checkers.autoscaling import Autoscaling
 from harness.checkers.availability import Availability
 from harness.checkers.backups import Backups
 from harness.checkers.base import Checker
@@ -34,6 +35,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Absent,
         Alert,
         Answers,
+        Autoscaling,
         Availability,
         Backups,
         Breaker,

@@ -372,6 +372,39 @@ def shared_store():
     )
 
 
+# Workers of 100 requests/s each, 4 s of cooldown: load by second, and the steps that it calls for.
+LOAD = (50,) * 3 + (180,) * 8 + (50,) * 9
+STEPS = ((3.9, 1, 2), (7.9, 2, 3), (12.0, 3, 2), (16.0, 2, 1))
+
+
+def scaled(b, steps=STEPS, load=LOAD, late=0.1):
+    """A node that tells its steps, and of whose workers each that is wanted answers in turn, new ones after `late` s."""
+    b.probe("users", interval=0.1)
+    made = [{"n": n, "at": ns(t), "from": a, "to": z} for n, (t, a, z) in enumerate(steps, start=1)]
+    for n in range(len(load) * 10):
+        t = n * 0.1 + 0.05
+        told = [step for step in made if step["at"] <= ns(t)]
+        workers = told[-1]["to"] if told else (steps[0][1] if steps else 1)
+        b.status(t, "pop-1", data={"scaling": {"workers": workers, "steps": told}})
+    asked = 0
+    for second, rate in enumerate(load):
+        for n in range(rate):
+            t = second + n / rate
+            wanted = [z for at, _, z in steps if at <= t - late]
+            workers = wanted[-1] if wanted else (steps[0][1] if steps else 1)
+            b.request("users", t, node="pop-1", metadata={"worker": asked % workers})
+            asked += 1
+    return b
+
+
+def autoscaling():
+    checker = CHECKERS["autoscaling"](
+        requirement="E3", node="pop-1", probes=("users",), target=100, cooldown=4.0, window=1.0,
+        within=1.0, maximum=3,
+    )  # fmt: skip
+    return checker, scaled(Builder().fault(3.0, 6.0))
+
+
 def shared_memory():
     b = Builder().fault(2.0, 3.0).phase(0, "before").phase(4, "loading").phase(6, "loaded")
     b.filled(5.0, 20)
@@ -394,8 +427,8 @@ def replacement():
 SOUND = {
     f.__name__: f
     for f in (
-        absent, alert, answers, availability, backups, breaker, called, durability, exclusive, levels, names, procedure, propagation, reconnect_spread,
+        absent, alert, answers, autoscaling, availability, backups, breaker, called, durability, exclusive, levels, names, procedure, propagation, reconnect_spread,
         reconvergence, recovery, replacement, retries, route, shared_memory, shared_store, staleness, status_field, stream,
     )
 }  # fmt: skip
-END = {"breaker": 12.0}
+END = {"autoscaling": 20.0, "breaker": 12.0}
