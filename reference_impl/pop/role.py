@@ -26,7 +26,7 @@ from reference_impl.pop.http import (
     response,
 )
 from reference_impl.pop.levels import Level
-from reference_impl.pop.ofrep import BULK, Ofrep
+from reference_impl.pop.ofrep import BULK, Ofrep, Route
 from reference_impl.pop.origin import (
     Absent,
     HttpOrigin,
@@ -159,19 +159,7 @@ class Pop:
         self.fallbacks = 0
         self._grace: asyncio.TimerHandle | None = None
         self._tasks = Tasks()
-        self.server = HttpServer(
-            Ofrep(
-                self,
-                {
-                    b"/health": self._health,
-                    b"/ready": self._ready,
-                    b"/announce": self._announce,
-                    b"/status": self._status,
-                    b"/stream": self._stream,
-                },
-            ),
-            quick=BULK,
-        )
+        self.server = HttpServer(Ofrep(self, self.make_routes()), quick=BULK)
         self.store.listen(self._arrived)
 
     def __repr__(self) -> str:
@@ -198,6 +186,16 @@ class Pop:
             chance=self.env.random,
             changed=self.level_changed,
         )
+
+    def make_routes(self) -> dict[bytes, Route]:
+        """What it answers besides evaluations."""
+        return {
+            b"/health": self._health,
+            b"/ready": self._ready,
+            b"/announce": self._announce,
+            b"/status": self._status,
+            b"/stream": self._stream,
+        }
 
     def make_listener(self) -> socket.socket:
         """Where it serves."""

@@ -108,15 +108,16 @@ class ScalingMove(msgspec.Struct, frozen=True):
 
 
 class ScalingStatus(msgspec.Struct, frozen=True):
-    """`workers` should be there, and new connections go to `serving` of them. `rate`: requests/s per worker; `load`: its
-    share of the target. `requests`: since the node's start.
+    """`workers` should be there, and new connections go to `serving` of them. `requests`: since the node's start. `rate`:
+    requests/s per worker; `total` of all, and `capacity` that they are to bear.
     """
 
     workers: int
     serving: int
     requests: int
     rate: float
-    load: float
+    total: float
+    capacity: float
     steps: list[ScalingMove]
 
 

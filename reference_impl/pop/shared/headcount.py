@@ -12,7 +12,10 @@ from reference_impl.pop.shared.arena import READERS, WORD
 
 _WANTED: Final = 0
 _REACHABLE: Final = 1
-_SERVING: Final = 2
+_SHED: Final = 2
+_SHARE: Final = 3
+_SERVING: Final = 4
+_PARTS: Final = 1_000_000  # in which a share is written
 _REQUESTS: Final = _SERVING + READERS
 
 
@@ -44,6 +47,16 @@ class Headcount:
     @reachable.setter
     def reachable(self, workers: int) -> None:
         self._words[_REACHABLE] = workers
+
+    def shed(self, share: float) -> None:
+        """Ask all workers to let go of a share of the connections that they keep. The lead does."""
+        self._words[_SHARE] = round(share * _PARTS)
+        self._words[_SHED] += 1
+
+    @property
+    def asked_to_shed(self) -> tuple[int, float]:
+        """How often they were asked, and to let go of which share the last time."""
+        return self._words[_SHED], self._words[_SHARE] / _PARTS
 
     def serving(self, worker: int) -> bool:
         """Whether that worker has said that it accepts connections."""

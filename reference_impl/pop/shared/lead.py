@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, NoReturn
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import msgspec
 
 from reference_impl.pop.levels import CHAIN
+from reference_impl.pop.response import refusal, response
 from reference_impl.pop.role import Pop
 from reference_impl.pop.shared.hot import HotFlags
 from reference_impl.pop.shared.store import SharedStore
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
     from reference_impl.config import NodeConfig
     from reference_impl.evaluation import CompiledFlag
+    from reference_impl.pop.ofrep import Route
+    from reference_impl.pop.response import Answer, Headers
     from reference_impl.pop.shared.arena import Arena
     from reference_impl.pop.shared.scaling import Scaling
     from reference_impl.pop.status import PopStatus
@@ -62,6 +66,13 @@ class LeadFlags(HotFlags):
             self.store.writer.reclaim()
 
 
+class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `POST /scale`: so many workers more, and the share of kept connections to let go."""
+
+    workers: Annotated[int, msgspec.Meta(ge=0)] = 0
+    shed: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+
+
 class Lead(Pop):
     """A `Pop` that publishes its flags and its level to its workers, and listens for what they pass on."""
 
@@ -86,6 +97,26 @@ class Lead(Pop):
         await super().start()
         if self.scaling is not None:
             self._tasks.start(self.scaling.run, "scaling")
+
+    def make_routes(self) -> dict[bytes, Route]:
+        """See `Pop.make_routes`."""
+        return {**super().make_routes(), b"/scale": self._scale}
+
+    def _scale(self, method: bytes, _target: bytes, _headers: Headers, body: bytes) -> Answer:
+        """What the controller of hot spots asks for."""
+        if method != b"POST":
+            return refusal(HTTPStatus.METHOD_NOT_ALLOWED)
+        if self.scaling is None:
+            return refusal(HTTPStatus.CONFLICT)
+        try:
+            asked = msgspec.json.decode(body, type=Asked)
+        except msgspec.DecodeError:
+            return refusal(HTTPStatus.BAD_REQUEST)
+        if asked.workers:
+            self.scaling.boost(asked.workers)
+        if asked.shed:
+            self.scaling.shed(asked.shed)
+        return response(HTTPStatus.OK, msgspec.json.encode(self.scaling.status()))
 
     def status(self) -> PopStatus:
         """See `Pop.status`."""

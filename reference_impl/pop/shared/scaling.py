@@ -48,6 +48,10 @@ class Scaling:
         """See `Autoscaler.boost`."""
         self.follow(self.autoscaler.boost(_now(), more))
 
+    def shed(self, share: float) -> None:
+        """Let that share of the kept connections be closed, each with its next answer."""
+        self.headcount.shed(share)
+
     def follow(self, step: ScalingStep | None) -> None:
         """Nobody is sent to a worker any more before it is told to leave."""
         if step is None:
@@ -76,7 +80,8 @@ class Scaling:
             serving=self.headcount.reachable,
             requests=self.headcount.requests,
             rate=decider.rate,
-            load=decider.rate / decider.policy.target,
+            total=decider.total,
+            capacity=decider.workers * decider.policy.target,
             steps=[
                 ScalingMove(
                     each.n, round(each.at * NS), each.before, each.after, each.rate, each.reason

@@ -112,6 +112,7 @@ class Worker:
         self._headcount = place.headcount
         self._counter = place.headcount.counter(place.index)
         self._known = place.headcount.reachable  # workers that connections go to
+        self._shed = place.headcount.asked_to_shed[0]
         self._leave_within = settings.autoscale.leave_within if settings.autoscale else 0.0
         self._tasks = Tasks()
 
@@ -145,11 +146,17 @@ class Worker:
                 self._tasks.start(self.leave, "leaving")
 
     def _make_room(self) -> None:
-        """Where others have come, their share of the connections that were kept here goes to them."""
+        """Where others have come, their share of the connections that were kept here goes to them; so does what is asked for."""
         before, self._known = self._known, self._headcount.reachable
         if before < self._known:
-            share = 1 - before / self._known
-            self.server.retire(lambda: self.env.random.random() < share)
+            self._let_go(1 - before / self._known)
+        turn, share = self._headcount.asked_to_shed
+        if turn != self._shed:
+            self._shed = turn
+            self._let_go(share)
+
+    def _let_go(self, share: float) -> None:
+        self.server.retire(lambda: self.env.random.random() < share)
 
     async def leave(self) -> None:
         """End what was begun here, then this process. New connections go to others by now, but for some on their way."""
