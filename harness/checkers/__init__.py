@@ -13,6 +13,7 @@ from harness.checkers.breaker import Breaker
 from harness.checkers.called import Called
 from harness.checkers.durability import Durability
 from harness.checkers.exclusive import Exclusive
+from harness.checkers.hot_spot import HotSpot
 from harness.checkers.levels import Levels
 from harness.checkers.names import Names
 from harness.checkers.procedure import Procedure
@@ -42,6 +43,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Called,
         Durability,
         Exclusive,
+        HotSpot,
         Levels,
         Names,
         Procedure,

@@ -6,6 +6,7 @@ reach the next nearest PoPs; and weight 1 again when the load has fallen. docs/d
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -24,9 +25,9 @@ class HotSpotSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """`hot`, `critical`, `back`, `aim`: loads, as shares of what a PoP's workers can do. Times in s.
 
     A PoP is hot at `hot` and with `disproportion` times an equal share of all traffic: it gets `more` workers, and so again
-    after `again`. At `critical` its weight is lowered so that `aim` is left, to no less than `least`, and no more is sent
-    to the others than keeps them below `hot`. At `back`, had it all its traffic, its weight is 1. `hold` between changes
-    of a weight.
+    after `again`. `sustain` at `critical`, and its weight is lowered so that `aim` is left, to no less than `least`, and no
+    more is sent to others than keeps each of those `nearby` (by PoP; all where none is named) below `hot`. At `back`, had it
+    all its traffic, its weight is 1. `hold` between changes of a weight.
     """
 
     more: Annotated[int, msgspec.Meta(ge=1)] = 5
@@ -36,8 +37,10 @@ class HotSpotSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     aim: Positive = 0.8
     disproportion: Annotated[float, msgspec.Meta(ge=1)] = 1.5
     again: Positive = 60.0
+    sustain: Positive = 10.0
     hold: Positive = 30.0
     least: Share = 0.1
+    nearby: dict[str, list[str]] = {}
 
     def __post_init__(self) -> None:
         if not self.back < self.aim < self.critical:
@@ -66,6 +69,7 @@ class _Pop:
     weight: float = 1.0
     changed: float = float("-inf")  # when its weight was, s
     boosted: float = float("-inf")
+    critical: float | None = None  # since when it is
 
 
 class HotSpots:
@@ -86,13 +90,13 @@ class HotSpots:
     def observe(self, now: float, seen: Mapping[str, Seen]) -> list[Action]:
         """What is to be done now (s); it counts as done."""
         actions = []
-        for name, one in seen.items():
+        for name in seen:
             pop = self._pops.setdefault(name, _Pop())
             if self._hot(name, seen) and now >= pop.boosted + self.settings.again:
                 pop.boosted = now
                 actions.append(Action(name, "workers", self.settings.more))
                 continue  # what they bear is seen the next time
-            weight = self._weight(name, one, seen)
+            weight = self._weight(now, name, seen)
             if abs(weight - pop.weight) >= SLIGHT and now >= pop.changed + self.settings.hold:
                 pop.weight, pop.changed = weight, now
                 actions.append(Action(name, "weight", weight))
@@ -114,17 +118,26 @@ class HotSpots:
             len(seen) > 1 and self._demand(name, seen[name]) >= self.settings.disproportion * fair
         )
 
-    def _weight(self, name: str, one: Seen, seen: Mapping[str, Seen]) -> float:
-        settings, weight = self.settings, self._pops[name].weight
+    def _weight(self, now: float, name: str, seen: Mapping[str, Seen]) -> float:
+        settings, pop, one = self.settings, self._pops[name], seen[name]
         demand = self._demand(name, one)
-        if demand <= settings.back * one.capacity:
-            return 1.0
         if one.rate < settings.critical * one.capacity or not self._too_much(name, seen):
-            return weight
-        spare = sum(
-            max(0.0, settings.hot * other.capacity - other.rate)
-            for each, other in seen.items()
-            if each != name
-        ) + (demand - one.rate)  # the others have that already
+            pop.critical = None
+            return 1.0 if demand <= settings.back * one.capacity else pop.weight
+        if pop.critical is None:
+            pop.critical = now
+        if now < pop.critical + settings.sustain:
+            return pop.weight
+        # What is moved so far is in the others' rates; where it goes is anycast's to say, so it must fit everywhere.
+        spare = min(self._room(seen[each]) for each in self._near(name, seen)) + demand - one.rate
         wanted = max(settings.aim * one.capacity / demand, 1 - spare / demand, settings.least)
-        return min(weight, round(wanted, 2))
+        return min(pop.weight, math.ceil(wanted * 100) / 100)
+
+    def _near(self, name: str, seen: Mapping[str, Seen]) -> list[str]:
+        """Where its users may come to."""
+        others = [each for each in seen if each != name]
+        nearby = self.settings.nearby.get(name, [])
+        return [each for each in others if each in nearby] or others
+
+    def _room(self, other: Seen) -> float:
+        return max(0.0, self.settings.hot * other.capacity - other.rate)

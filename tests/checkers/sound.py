@@ -405,6 +405,36 @@ def autoscaling():
     return checker, scaled(Builder().fault(3.0, 6.0))
 
 
+def spotted(
+    b, *, more=5, weights=((5.0, 0.5), (15.2, 1.0)), kept=0.5, to="pop-2", added=None, back=15.2
+):
+    """pop-1 gets `more` workers at 3 s; from 5 s on it is told to keep a weight of its users, and keeps `kept` of them."""
+    step = {"n": 1, "at": ns(3.0), "from": 2, "to": 2 + more, "reason": "hot spot"}
+    b.phase(0, "calm").phase(2.5, "hot").phase(4, "critical").phase(15, "cooled")
+    b.probe("users", interval=0.01)
+    for n in range(200):
+        t = n * 0.1 + 0.05
+        steps = [step] if t > 3 and more else []
+        b.status(t, "pop-1", data={"scaling": {"workers": 2 + more * bool(steps), "steps": steps}})
+        weight = ([1.0] + [value for at, value in weights if at <= t])[-1]
+        b.status(t + 0.01, "hotspot", data={"pops": {"pop-1": {"weight": weight}}})
+    chance = random.Random(7)
+    for n in range(2000):
+        t = n * 0.01
+        away = 5.1 < t < back and chance.random() >= kept
+        workers = 2 + (more if added is None else added) * (t > 3)
+        b.request("users", t, node=to if away else "pop-1", metadata={"worker": n % workers})
+    return b
+
+
+def hot_spot():
+    checker = CHECKERS["hot_spot"](
+        requirement="E4", node="pop-1", controller="hotspot", to="pop-2", probes=("users",),
+        within=2.0, settle=0.5,
+    )  # fmt: skip
+    return checker, spotted(Builder().fault(3.0, 6.0))
+
+
 def shared_memory():
     b = Builder().fault(2.0, 3.0).phase(0, "before").phase(4, "loading").phase(6, "loaded")
     b.filled(5.0, 20)
@@ -427,8 +457,8 @@ def replacement():
 SOUND = {
     f.__name__: f
     for f in (
-        absent, alert, answers, autoscaling, availability, backups, breaker, called, durability, exclusive, levels, names, procedure, propagation, reconnect_spread,
+        absent, alert, answers, autoscaling, availability, backups, breaker, called, durability, exclusive, hot_spot, levels, names, procedure, propagation, reconnect_spread,
         reconvergence, recovery, replacement, retries, route, shared_memory, shared_store, staleness, status_field, stream,
     )
 }  # fmt: skip
-END = {"autoscaling": 20.0, "breaker": 12.0}
+END = {"autoscaling": 20.0, "breaker": 12.0, "hot_spot": 20.0}

@@ -30,7 +30,16 @@ from harness.verdict import Verdict
 # The probes whose requests each checker rests on, and for which the time of sending matters.
 TIMED = {"names", "availability", "recovery", "reconvergence", "staleness", "propagation"}
 SENDING = TIMED | {
-    *("route", "shared_store", "durability", "levels", "breaker", "answers", "autoscaling")
+    *(
+        "route",
+        "shared_store",
+        "durability",
+        "levels",
+        "breaker",
+        "answers",
+        "autoscaling",
+        "hot_spot",
+    )
 }
 # A write that was never answered is a case of its own for these; the others need every answer.
 NEED_ANSWERS = SENDING - {"durability"}

@@ -114,6 +114,7 @@ CASES = [
         ("program=tests.broken.kills_workers",),
         "availability",
     ),
+    Case("weightless", "E4", "e4-hot-spot", ("program=tests.broken.weightless",), "hot_spot"),
     Case("snapshots-stop", "B2", "b2-short", ("program=tests.broken.idle_backup",), "backups"),
     Case("keeps-a-day", "B2", "b2-short", ("backup.hourly.keep=100000",), "backups"),
     Case("one-region", "B3", "b3-short", ("backup.daily.stores=[store-us]",), "backups"),
