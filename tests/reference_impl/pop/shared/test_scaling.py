@@ -18,13 +18,17 @@ POLICY = {"target": EACH, "cooldown": 0.5, "window": 0.5, "maximum": 3, "leave_w
 
 
 class Node:
-    def __init__(self, folder):
+    def __init__(self, folder, **policy):
         self.url = f"http://{own_host()}:8080"
         file = {
             "name": "pop-1",
             "role": "pop",
             "listen": {"host": self.url[7:-5], "port": 8080},
-            "settings": {"autoscale": POLICY, "defaults": {"on": True}, "store_limit": 8 << 20},
+            "settings": {
+                "autoscale": {**POLICY, **policy},
+                "defaults": {"on": True},
+                "store_limit": 8 << 20,
+            },
             "state_dir": str(folder),
         }
         path = folder / "pop-1.json"
@@ -57,12 +61,21 @@ async def until(condition):
         await asyncio.sleep(0.02)
 
 
-@pytest.fixture
-def node(tmp_path):
-    made = Node(tmp_path)
+def running(made):
     yield made
     made.process.kill()
     made.process.wait(10)
+
+
+@pytest.fixture
+def node(tmp_path):
+    yield from running(Node(tmp_path))
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """One that takes no second step while a test lasts."""
+    yield from running(Node(tmp_path, cooldown=600))
 
 
 async def load(node, rate, stop, answered, *, kept):
@@ -108,5 +121,45 @@ def test_workers_come_and_go_with_the_load_and_no_request_is_lost(node):
         at = [step["at"] for step in told["steps"]]
         assert all(later - earlier >= 0.5e9 for earlier, later in zip(at, at[1:], strict=False))
         assert told["requests"] >= len(answered)
+
+    asyncio.run(asyncio.wait_for(act(), 2 * DEADLINE))
+
+
+async def scale(node, body, method="POST"):
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, f"{node.url}/scale", data=body) as answer,
+    ):
+        return answer.status
+
+
+def test_a_controller_gets_workers_at_once_and_has_connections_let_go(slow):
+    async def act():
+        async def serving(workers):
+            try:
+                return (await status(slow))["serving"] == workers
+            except aiohttp.ClientError:
+                return False
+
+        await until(lambda: serving(1))
+        assert await scale(slow, b'{"workers": 2}') == 200
+        step = (await status(slow))["steps"][0]
+        assert (step["from"], step["to"], step["reason"]) == (1, 3, "hot spot")
+        assert await scale(slow, b'{"workers": -1}') == 400
+        assert await scale(slow, b"", "GET") == 405
+        await until(lambda: serving(3))
+        async with aiohttp.ClientSession() as session:
+            url = f"{slow.url}/ofrep/v1/evaluate/flags/on"
+
+            async def closed():
+                async with session.post(url, json={}) as answer:
+                    return answer.headers.get("connection") == "close"
+
+            async def kept():
+                return not any([await closed() for _ in range(20)])
+
+            await until(kept)  # those that were made before the workers came are told by then
+            assert await scale(slow, b'{"shed": 1}') == 200
+            await until(closed)
 
     asyncio.run(asyncio.wait_for(act(), 2 * DEADLINE))
