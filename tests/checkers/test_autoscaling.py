@@ -150,3 +150,13 @@ def test_one_that_does_not_wait_always_fails(load, data):
     (earlier, _, _), (_, before, after) = steps[n - 1], steps[n]
     steps[n] = (earlier + data.draw(st.floats(0.1, 3.9)), before, after)
     assert verdicts(scaled(Builder(), steps, load), end=float(len(load)))["cooldown"] is FAIL
+
+
+@pytest.mark.parametrize(("lasted", "verdict"), [(0.0, FAIL), (0.05, FAIL), (0.6, UNKNOWN)])
+def test_a_step_too_many_of_a_platform_that_was_held_up_shows_nothing(lasted, verdict):
+    """180/s on three workers are 60 each: what came in 0.6 s at once makes 96."""
+    b = scaled(Builder(), (*STEPS[:2], (12.0, 3, 4)), (50,) * 3 + (180,) * 17)
+    if lasted:
+        b.stall(11.9, lasted)
+    found = verdicts(b, checker=replace(CHECK, maximum=5))
+    assert found["called for"] is verdict
