@@ -133,7 +133,7 @@ def called_for(load, most=3):
 LOADS = st.lists(st.integers(20, 300), min_size=12, max_size=20)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(LOADS)
 def test_a_platform_that_keeps_the_policy_never_fails(load):
     steps = called_for(load)
@@ -142,7 +142,7 @@ def test_a_platform_that_keeps_the_policy_never_fails(load):
     assert not steps or found["called for"] is PASS
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(LOADS.filter(lambda load: len(called_for(load)) > 1), st.data())
 def test_one_that_does_not_wait_always_fails(load, data):
     steps = list(called_for(load))
