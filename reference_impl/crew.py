@@ -21,7 +21,9 @@ from reference_impl.role import Role
 STOP_WITHIN: Final = 3.0  # s; a role has 2 to stop
 AGAIN_AFTER: Final = 0.2  # s until a worker is replaced that did not live that long
 _LEAD: Final = "lead"
-_WATCHED: Final = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
+MORE: Final = signal.SIGUSR1  # tells the parent to look how many workers are wanted
+_WATCHED: Final = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, MORE}
+_ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -30,12 +32,13 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 class Crew:
     """What a node is made of. What its makers hold is shared: they are called in the forked processes.
 
-    `left` is told of each worker that has ended, before it is replaced.
+    `wanted`: how many workers there should be, by now. `left` is told of each worker that has ended, before it is replaced;
+    one that is not wanted any more ends by itself, and is not.
     """
 
     lead: Callable[[], Role]
     worker: Callable[[int], Role]
-    workers: int
+    wanted: Callable[[], int]
     left: Callable[[int], None]
 
 
@@ -57,18 +60,31 @@ class Keeper:
         """Until SIGTERM or SIGINT, or the lead's end; the node's exit code. The caller must be single-threaded."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
         self._fork(None)
-        for index in range(self.crew.workers):
-            self._fork(index)
+        self._grow()
         while True:
             told = signal.sigtimedwait(_WATCHED, self._patience())
-            if told is not None and told.si_signo != signal.SIGCHLD:
+            if told is not None and told.si_signo in _ENDING:
                 return self._stop(0)
             for pid, code in _ended():
                 who = self._pids.pop(pid)
                 if who is None:
                     return self._stop(code or 1)
-                self.ended(who)
+                if who < self.crew.wanted():
+                    self.ended(who)
+                else:
+                    self._left(who)
             self._replace()
+            self._grow()
+
+    def _grow(self) -> None:
+        """Fork the workers that are wanted and neither there nor due to be replaced."""
+        missing = {*range(self.crew.wanted())} - {*self._pids.values()} - {*self._due}
+        for index in sorted(missing):
+            self._fork(index)
+
+    def _left(self, index: int) -> None:
+        self.crew.left(index)
+        print(f"worker {index} has left", flush=True)
 
     def _replace(self) -> None:
         for index in [index for index, due in self._due.items() if due <= time.monotonic()]:

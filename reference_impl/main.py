@@ -30,6 +30,7 @@ from reference_impl.crew import Crew, Keeper
 from reference_impl.database.role import Database
 from reference_impl.dns.role import Dns
 from reference_impl.failover.role import Failover
+from reference_impl.hotspot.role import HotSpotController
 from reference_impl.hub.role import Hub
 from reference_impl.objectstore.role import Objects
 from reference_impl.pop.role import Pop
@@ -54,6 +55,7 @@ ROLES: Mapping[str, RoleFactory] = {
     "database": Database,
     "dns": Dns,
     "failover": Failover,
+    "hotspot": HotSpotController,
     "hub": Hub,
     "merger": Merger,
     "mover": Mover,

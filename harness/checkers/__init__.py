@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.checkers.absent import Absent
 from harness.checkers.alert import Alert
 from harness.checkers.answers import Answers
+from harness.checkers.autoscaling import Autoscaling
 from harness.checkers.availability import Availability
 from harness.checkers.backups import Backups
 from harness.checkers.base import Checker
@@ -14,6 +15,7 @@ from harness.checkers.called import Called
 from harness.checkers.counters import CounterRate, CounterShare
 from harness.checkers.durability import Durability
 from harness.checkers.exclusive import Exclusive
+from harness.checkers.hot_spot import HotSpot
 from harness.checkers.levels import Levels
 from harness.checkers.mitigation import Mitigation
 from harness.checkers.names import Names
@@ -43,6 +45,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Absent,
         Alert,
         Answers,
+        Autoscaling,
         Availability,
         Backups,
         Bounded,
@@ -52,6 +55,7 @@ CHECKERS: dict[str, type[Checker]] = {
         CounterShare,
         Durability,
         Exclusive,
+        HotSpot,
         Levels,
         Mitigation,
         Names,

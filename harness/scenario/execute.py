@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,7 @@ from harness.scenario.model import (
     ReadVersions,
     Scenario,
     Script,
+    Start,
     Step,
     Stop,
     UntilLevel,
@@ -252,8 +253,8 @@ class _Run:
     async def _timeline(self, cluster: Cluster) -> None:
         error = ""
         try:
-            for probe in self.scenario.probes:
-                self._start_probe(probe)
+            late = self.scenario.late_probes
+            self._start_probes(p.name for p in self.scenario.probes if p.name not in late)
             for step in self.scenario.steps:
                 self._probes_alive()
                 await self._step(step, cluster)
@@ -270,10 +271,12 @@ class _Run:
             if not error and asyncio.current_task() and not asyncio.current_task().cancelling():  # type: ignore[union-attr]
                 self.writer.write(End(t=self.now()))
 
-    def _start_probe(self, probe: AnyProbe) -> None:
-        stop = asyncio.Event()
-        task = asyncio.create_task(probe.run(self.site, stop), name=probe.name)
-        self.probes[probe.name] = (task, stop)
+    def _start_probes(self, names: Iterable[str]) -> None:
+        by_name = {probe.name: probe for probe in self.scenario.probes}
+        for name in names:
+            stop = asyncio.Event()
+            task = asyncio.create_task(by_name[name].run(self.site, stop), name=name)
+            self.probes[name] = (task, stop)
 
     def _probes_alive(self) -> None:
         for name, (task, _) in self.probes.items():
@@ -319,6 +322,8 @@ class _Run:
                 await self._until(nodes, within, f"{name} {wanted}", met)
             case Script(link, rules):
                 self.taps[link].set_script(Answers(rules))
+            case Start(probes):
+                self._start_probes(probes)
             case Stop(probes):
                 await self._stop_probes(probes)
             case ReadBack(of, within):

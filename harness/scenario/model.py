@@ -107,6 +107,13 @@ class Script:
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """Begin probes by name; those that no such step names begin with the timeline."""
+
+    probes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """End probes by name, so that what follows reads a platform at rest."""
 
@@ -197,6 +204,7 @@ Step = (
     | UntilStream
     | UntilStatus
     | Script
+    | Start
     | Stop
     | ReadBack
     | ReadVersions
@@ -214,6 +222,7 @@ STEPS: dict[str, type] = {
     "until_stream": UntilStream,
     "until_status": UntilStatus,
     "script": Script,
+    "start": Start,
     "stop": Stop,
     "read_back": ReadBack,
     "read_versions": ReadVersions,
@@ -248,6 +257,13 @@ class Scenario:
     alone: bool = False  # in its wave: its bounds are so narrow that neighbours would show
     # "first": clusters that start beside it would show; "last": what it does would show in others; "": in between.
     turn: Literal["first", "", "last"] = ""
+
+    @property
+    def late_probes(self) -> frozenset[str]:
+        """Those that a step begins."""
+        return frozenset(
+            name for step in self.steps if isinstance(step, Start) for name in step.probes
+        )
 
     @property
     def duration(self) -> float:

@@ -6,16 +6,20 @@ connections are reset, and its users' next connections reach the next nearest.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Iterable
-from typing import Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from aiohttp import web
 
-from reference_impl.balancer.front import Backend, Front
+from reference_impl.anycast.weights import Weights
+from reference_impl.balancer.front import Backend, Flow, Front
 from reference_impl.balancer.health import HealthSettings
 from reference_impl.config import ConfigError, NodeConfig, Positive
 from reference_impl.role import Env
+from reference_impl.web import error_response, json_response
 
 # Where a PoP says whether the network should send users to it.
 ANNOUNCE: Final = "/announce"
@@ -35,6 +39,13 @@ class AnycastSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     control_port: int = 8081
 
 
+class NewWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `PUT /weights`: by PoP, for `lasting` s. A controller that dies leaves no weight behind."""
+
+    weights: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1)]]
+    lasting: Positive
+
+
 class Anycast:
     """A `Role`. Its "backend" links are the PoPs."""
 
@@ -50,6 +61,10 @@ class Anycast:
             reroute=True,
             last_resort=True,
         )
+        self.weights = Weights()
+        self.front.site.add("PUT", "/weights", self._weigh)
+        self.front.site.get("/weights", self._weighed)
+        self._known = {backend.name: backend for backend in self.front.backends}
         self._group_of = functools.cache(config.group_of)  # asked at each connection
         self._routes = {group: self._route(names) for group, names in settings.nearest.items()}
 
@@ -71,6 +86,26 @@ class Anycast:
         rest = [backend for backend in self.front.backends if backend.name not in names]
         return [*(known[name] for name in names), *rest]
 
-    def _choose(self, source: str) -> Iterable[Backend]:
-        group = self._group_of(source)
-        return self._routes.get(group, self.front.backends) if group else self.front.backends
+    def _choose(self, source: Flow) -> Iterable[Backend]:
+        group = self._group_of(source[0])
+        route = self._routes.get(group, self.front.backends) if group else self.front.backends
+        now = asyncio.get_running_loop().time()
+        if not self.weights.at(now):
+            return route
+        names = [backend.name for backend in route]
+        flow = f"{source[0]}:{source[1]}"
+        return [self._known[name] for name in self.weights.order(flow, names, now)]
+
+    async def _weigh(self, request: web.Request) -> web.Response:
+        try:
+            new = msgspec.json.decode(await request.read(), type=NewWeights)
+        except msgspec.DecodeError as error:
+            return error_response(400, f"not weights: {error}")
+        self.weights.replace(new.weights, asyncio.get_running_loop().time() + new.lasting)
+        return json_response(self._told())
+
+    async def _weighed(self, _: web.Request) -> web.Response:
+        return json_response(self._told())
+
+    def _told(self) -> dict[str, Any]:
+        return {"weights": self.weights.at(asyncio.get_running_loop().time())}

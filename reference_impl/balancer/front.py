@@ -59,8 +59,9 @@ class Backend:
         return self.upstream.to
 
 
-# Which backends to try for a client with this source address, best first.
-Choice = Callable[[str], Iterable[Backend]]
+# Which backends to try for a client's connection from this address and port, best first; always the same while nothing changes.
+Flow = tuple[str, int]
+Choice = Callable[[Flow], Iterable[Backend]]
 
 
 class Front:
@@ -177,7 +178,7 @@ class Front:
         """Connect the client to the first of its backends that takes the connection; nothing was sent yet."""
         if client.transport is None:
             return
-        source = client.transport.get_extra_info("peername")[0]
+        source = client.transport.get_extra_info("peername")
         for backend in self._candidates(source):
             half = await self._connect(backend)
             if half is None:
@@ -193,7 +194,7 @@ class Front:
         self.refused += 1
         client.close()
 
-    def _candidates(self, source: str) -> list[Backend]:
+    def _candidates(self, source: Flow) -> list[Backend]:
         """As chosen, but one that has just broken a connection comes last: its health check may not know yet."""
         chosen = list(self._choose(source))
         usable = [backend for backend in chosen if backend.check.healthy]
@@ -244,7 +245,7 @@ class Front:
                 client = half.peer.transport if half.peer is not None else None
                 if other is backend or client is None:
                     continue
-                better = self._choose(client.get_extra_info("peername")[0])
+                better = self._choose(client.get_extra_info("peername"))
                 if next(one for one in better if one in (backend, other)) is backend:
                     drawn.append(half)
         return drawn

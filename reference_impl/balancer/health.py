@@ -72,7 +72,8 @@ class HealthCheck:
         while True:
             await asyncio.wait({probe.lost}, timeout=self.settings.interval)
             if probe.lost.done():
-                self._failed("connection lost", lost=True)
+                if not probe.announced:
+                    self._failed("connection lost", lost=True)
                 return
             # Counting turns, not time: when we ourselves were held up, that is one failure and not many.
             if probe.waiting:
@@ -112,10 +113,13 @@ class HealthCheck:
 
 
 class _Probe(asyncio.Protocol):
-    """One connection that asks for the same path again and again. `lost` is done when it has ended."""
+    """One connection that asks for the same path again and again. `lost` is done when it has ended.
+
+    `announced`: the last answer said that the connection would be closed after it, as those of a worker that leaves do.
+    """
 
     def __init__(self, answered: Callable[[int], None], path: str) -> None:
-        self.waiting = False
+        self.waiting = self.announced = False
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._answered = answered
         self._path = path
@@ -146,6 +150,7 @@ class _Probe(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self.waiting = False
+        self.announced = not self._parser.should_keep_alive()
         self._answered(self._parser.get_status_code())
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature

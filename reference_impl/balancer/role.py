@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from reference_impl.balancer.front import Backend, Front
+from reference_impl.balancer.front import Backend, Flow, Front
 from reference_impl.balancer.health import HealthSettings
 from reference_impl.config import NodeConfig, Positive
 from reference_impl.role import Env
@@ -47,7 +47,7 @@ class Balancer:
     async def stop(self) -> None:
         await self.front.stop()
 
-    def _choose(self, _source: str) -> Iterable[Backend]:
+    def _choose(self, _source: Flow) -> Iterable[Backend]:
         backends = self.front.backends
         self._turn = (self._turn + 1) % len(backends)
         # Turning the list also decides between equals.

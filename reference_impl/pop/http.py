@@ -15,6 +15,7 @@ There is one timer per server, none per request: a sweep closes each connection 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections import deque
@@ -150,6 +151,7 @@ class Connection(asyncio.Protocol):
         self._suspect = False  # that data makes it possible that a head is too large
         # answering
         self._closing = False  # nothing more is read; what is outstanding is still answered
+        self.leaving = server.leaving  # the next answer is the last
         self._lost = False  # the client is gone
         self._paused = False  # the client does not take its answers
         self._blocked = False  # paused, or an answer is outstanding
@@ -346,10 +348,10 @@ class Connection(asyncio.Protocol):
             _log.exception("no answer from %r", endpoint)
             answer = _failed(body)
         if not isinstance(answer, bytes):
-            self._answer_later(answer, keep_alive=style is not Style.CLOSE)
-        elif style is _PLAIN:
+            self._answer_later(answer, keep_alive=style is not Style.CLOSE and not self.leaving)
+        elif style is _PLAIN and not self.leaving:
             self._write(answer)
-        elif style is Style.OLD:
+        elif style is Style.OLD and not self.leaving:
             self._write(with_connection(answer, b"keep-alive"))
         else:
             self._closing = True
@@ -504,6 +506,7 @@ class HttpServer:
         self.quick = quick
         self.quick_heads: dict[bytes, Endpoint] = {}
         self.known_heads: dict[bytes, KnownHead] = {}
+        self.leaving = False  # each answer is its connection's last
         self.loop: asyncio.AbstractEventLoop
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -553,6 +556,27 @@ class HttpServer:
             for connection in list(self._connections):
                 connection.abort()
             await self._empty.wait()
+
+    def retire(self, chosen: Callable[[], bool]) -> None:
+        """Let each connection that is `chosen` be closed with its next answer, so that its client comes again elsewhere."""
+        for connection in self._connections:
+            connection.leaving = connection.leaving or chosen()
+
+    async def leave(self, linger: float, within: float) -> None:
+        """Answer on, on each connection once more, until nobody is connected, for `within` s at most; `close` comes next.
+
+        Connections are accepted for `linger` s: those that were on their way. Streams are cut at once.
+        """
+        self.leaving = True
+        self.retire(lambda: True)
+        for connection in list(self._connections):
+            connection.end_stream()
+        await asyncio.sleep(linger)
+        if self._server is not None:
+            self._server.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._empty.wait()
 
     def admit(self, connection: Connection) -> bool:
         """Count a new connection in; false if there are too many, or the server is closing."""

@@ -13,6 +13,7 @@ from reference_impl.config import Positive
 from reference_impl.dns.resolver import Resolver, ResolverSettings
 from reference_impl.kv.redis import RedisKV
 from reference_impl.kv.replicas import Replicas
+from reference_impl.pop.autoscale import AutoscaleSettings
 from reference_impl.pop.degradation import Degradation, DegradationSettings
 from reference_impl.pop.flag_value import Defaults, Fallback
 from reference_impl.pop.flags import CompiledFlags
@@ -83,12 +84,14 @@ class PopSettings(DegradationSettings, frozen=True, kw_only=True, forbid_unknown
     `origin_name`: by which the origin is found among the "origin" links; "": the links' order. `resolver`: how, over the
     "dns" links.
     `upstream_grace`: after so many s without the stream it ends its own streams, so that subscribers know.
-    `workers`: processes that answer from one store; with 1 there is only the node's own. `store_limit`: bytes that flags may
+    `workers`: processes that answer from one store; with 1 there is only the node's own. `autoscale`: how they become more
+    and fewer; without it their number is fixed. `store_limit`: bytes that flags may
     use in it, twice that for a moment; `hot`: flags that each worker keeps compiled.
     `popularity`: which flags are evaluated so often that their answers may be cached, and all PoPs are told.
     """
 
     workers: Annotated[int, msgspec.Meta(ge=1, le=READERS - 1)] = 1
+    autoscale: AutoscaleSettings | None = None
     store_limit: Annotated[int, msgspec.Meta(ge=1 << 20)] = 256 << 20
     hot: Annotated[int, msgspec.Meta(ge=1)] = 10_000
 
@@ -172,21 +175,7 @@ class Pop:
         self.fallbacks = 0
         self._grace: asyncio.TimerHandle | None = None
         self._tasks = Tasks()
-        self.server = HttpServer(
-            Ofrep(
-                self,
-                {
-                    b"/health": self._health,
-                    b"/ready": self._ready,
-                    b"/announce": self._announce,
-                    b"/status": self._status,
-                    b"/stream": self._stream,
-                    **self.inner_routes(),
-                },
-                self.popularity,
-            ),
-            quick=BULK,
-        )
+        self.server = HttpServer(Ofrep(self, self.make_routes(), self.popularity), quick=BULK)
         self.store.listen(self._arrived)
 
     def __repr__(self) -> str:
@@ -214,9 +203,15 @@ class Pop:
             changed=self.level_changed,
         )
 
-    def inner_routes(self) -> dict[bytes, Route]:
-        """What it answers to its own workers."""
-        return {}
+    def make_routes(self) -> dict[bytes, Route]:
+        """What it answers besides evaluations."""
+        return {
+            b"/health": self._health,
+            b"/ready": self._ready,
+            b"/announce": self._announce,
+            b"/status": self._status,
+            b"/stream": self._stream,
+        }
 
     def make_listener(self) -> socket.socket:
         """Where it serves."""

@@ -97,12 +97,38 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     prewarms: int  # hot periods of flags that it told all PoPs of
 
 
+class ScalingMove(msgspec.Struct, frozen=True):
+    """A step of the autoscaler. `rate`: requests/s per worker before it."""
+
+    n: int
+    at: int
+    source: int = msgspec.field(name="from")
+    to: int
+    rate: float
+    reason: str
+
+
+class ScalingStatus(msgspec.Struct, frozen=True):
+    """`workers` should be there, and new connections go to `serving` of them. `requests`: since the node's start. `rate`:
+    requests/s per worker; `total` of all, and `capacity` that they are to bear.
+    """
+
+    workers: int
+    serving: int
+    requests: int
+    rate: float
+    total: float
+    capacity: float
+    steps: list[ScalingMove]
+
+
 class PopStatus(msgspec.Struct, frozen=True, kw_only=True):
     """`kv_at`: the replica of the edge KV that was read last; None before the first answer.
 
     `origin_at`: the node that the origin's name led to last; None where it has no name.
 
     `hot`: evaluations/s of each flag ("org/key") that is hot here. `prewarmed`: how often each was made ready for.
+    `scaling`: None where the number of workers is fixed.
     """
 
     node: str
@@ -121,3 +147,4 @@ class PopStatus(msgspec.Struct, frozen=True, kw_only=True):
     counters: Counters
     hot: dict[str, float]
     prewarmed: dict[str, int]
+    scaling: ScalingStatus | None = None

@@ -51,12 +51,12 @@ class Bucket:
 
 
 class Tenants:
-    """Who may be served now. `share`: which part of each rate is this process's, where several serve one PoP."""
+    """Who may be served now."""
 
-    def __init__(self, settings: TenantSettings, level: Level, share: float = 1.0) -> None:
+    def __init__(self, settings: TenantSettings, level: Level) -> None:
         self.settings = settings
         self.limiting = False  # whether anybody is limited now; else `wait` needn't be asked
-        self._share = share
+        self.share = 1.0  # of each rate that is this process's, where several serve one PoP
         self._rates: dict[Tier, Rate] = {}
         self._buckets: dict[str, Bucket] = {}
         self.at(level)
@@ -79,7 +79,7 @@ class Tenants:
             return 0.0
         if not rate:
             return self.settings.retry_after
-        return self._bucket(org, rate * self._share).take(asyncio.get_running_loop().time())
+        return self._bucket(org, rate * self.share).take(asyncio.get_running_loop().time())
 
     def _bucket(self, org: str, rate: float) -> Bucket:
         name = org if org in self.settings.tiers else _OTHERS

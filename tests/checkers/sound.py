@@ -472,6 +472,69 @@ def shared_store():
     )
 
 
+# Workers of 100 requests/s each, 4 s of cooldown: load by second, and the steps that it calls for.
+LOAD = (50,) * 3 + (180,) * 8 + (50,) * 9
+STEPS = ((3.9, 1, 2), (7.9, 2, 3), (12.0, 3, 2), (16.0, 2, 1))
+
+
+def scaled(b, steps=STEPS, load=LOAD, late=0.1):
+    """A node that tells its steps, and of whose workers each that is wanted answers in turn, new ones after `late` s."""
+    b.probe("users", interval=0.1)
+    made = [{"n": n, "at": ns(t), "from": a, "to": z} for n, (t, a, z) in enumerate(steps, start=1)]
+    for n in range(len(load) * 10):
+        t = n * 0.1 + 0.05
+        told = [step for step in made if step["at"] <= ns(t)]
+        workers = told[-1]["to"] if told else (steps[0][1] if steps else 1)
+        b.status(t, "pop-1", data={"scaling": {"workers": workers, "steps": told}})
+    asked = 0
+    for second, rate in enumerate(load):
+        for n in range(rate):
+            t = second + n / rate
+            wanted = [z for at, _, z in steps if at <= t - late]
+            workers = wanted[-1] if wanted else (steps[0][1] if steps else 1)
+            b.request("users", t, node="pop-1", metadata={"worker": asked % workers})
+            asked += 1
+    return b
+
+
+def autoscaling():
+    checker = CHECKERS["autoscaling"](
+        requirement="E3", node="pop-1", probes=("users",), target=100, cooldown=4.0, window=1.0,
+        within=1.0, maximum=3,
+    )  # fmt: skip
+    return checker, scaled(Builder().fault(3.0, 6.0))
+
+
+def spotted(
+    b, *, more=5, weights=((5.0, 0.5), (15.2, 1.0)), kept=0.5, to="pop-2", added=None, back=15.2
+):
+    """pop-1 gets `more` workers at 3 s; from 5 s on it is told to keep a weight of its users, and keeps `kept` of them."""
+    step = {"n": 1, "at": ns(3.0), "from": 2, "to": 2 + more, "reason": "hot spot"}
+    b.phase(0, "calm").phase(2.5, "hot").phase(4, "critical").phase(15, "cooled")
+    b.probe("users", interval=0.01)
+    for n in range(200):
+        t = n * 0.1 + 0.05
+        steps = [step] if t > 3 and more else []
+        b.status(t, "pop-1", data={"scaling": {"workers": 2 + more * bool(steps), "steps": steps}})
+        weight = ([1.0] + [value for at, value in weights if at <= t])[-1]
+        b.status(t + 0.01, "hotspot", data={"pops": {"pop-1": {"weight": weight}}})
+    chance = random.Random(7)
+    for n in range(2000):
+        t = n * 0.01
+        away = 5.1 < t < back and chance.random() >= kept
+        workers = 2 + (more if added is None else added) * (t > 3)
+        b.request("users", t, node=to if away else "pop-1", metadata={"worker": n % workers})
+    return b
+
+
+def hot_spot():
+    checker = CHECKERS["hot_spot"](
+        requirement="E4", node="pop-1", controller="hotspot", to="pop-2", probes=("users",),
+        within=2.0, settle=0.5,
+    )  # fmt: skip
+    return checker, spotted(Builder().fault(3.0, 6.0))
+
+
 def shared_memory():
     b = Builder().fault(2.0, 3.0).phase(0, "before").phase(4, "loading").phase(6, "loaded")
     b.filled(5.0, 20)
@@ -543,9 +606,9 @@ def mitigation():
 SOUND = {
     f.__name__: f
     for f in (
-        absent, alert, answers, availability, backups, bounded, breaker, called, counter_rate, counter_share, durability, exclusive, levels,
-        mitigation, names, open_streams, placement, prewarm, procedure, propagation, reconnect_spread, reconvergence, recovery, replacement, retries,
-        route, shared_memory, shared_store, shedding, staleness, status_field, stream, untouched, versions,
+        absent, alert, answers, autoscaling, availability, backups, bounded, breaker, called, counter_rate, counter_share, durability, exclusive,
+        hot_spot, levels, mitigation, names, open_streams, placement, prewarm, procedure, propagation, reconnect_spread, reconvergence, recovery,
+        replacement, retries, route, shared_memory, shared_store, shedding, staleness, status_field, stream, untouched, versions,
     )
 }  # fmt: skip
-END = {"breaker": 12.0}
+END = {"autoscaling": 20.0, "breaker": 12.0, "hot_spot": 20.0}

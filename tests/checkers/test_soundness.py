@@ -29,11 +29,12 @@ from harness.verdict import Verdict
 
 # The probes whose requests each checker rests on, and for which the time of sending matters.
 TIMED = {
-    *("names", "availability", "recovery", "reconvergence", "shedding", "staleness"),
-    *("propagation", "untouched"),
+    *("availability", "names", "propagation", "reconvergence", "recovery", "shedding"),
+    *("staleness", "untouched"),
 }
 SENDING = TIMED | {
-    *("route", "shared_store", "durability", "levels", "breaker", "answers", "placement", "prewarm"),
+    *("answers", "autoscaling", "breaker", "durability", "hot_spot", "levels", "placement"),
+    *("prewarm", "route", "shared_store"),
 }
 # A write that was never answered is a case of its own for these; the others need every answer.
 NEED_ANSWERS = SENDING - {"durability", "placement"}

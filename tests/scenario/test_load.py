@@ -102,3 +102,34 @@ def test_a_step_fills_the_platform(tmp_path):
     path = rewritten(tmp_path, "steps:\n", "steps:\n  - fill: {flags: 0}\n")
     with pytest.raises(SpecError, match="flags must be at least 1"):
         load_scenario(path)
+
+
+LATE = """\
+steps:
+  - phase: cut
+  - start: {probes: [users]}
+  - inject: {cut: 'pop-1->api-1'}
+  - stop: {probes: [users]}
+"""
+
+
+def test_a_probe_that_a_step_begins_does_not_begin_with_the_timeline(tmp_path):
+    path = write_small(tmp_path)
+    assert load_scenario(path).late_probes == frozenset()
+    path.write_text(steps_of(LATE))
+    assert load_scenario(path).late_probes == {"users"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  - stop", "  - start: {probes: [users]}\n  - stop", "'users' was begun before"),
+        ("  - phase: cut\n", "  - phase: cut\n  - stop: {probes: [users]}\n", "is not running"),
+        ("start: {probes: [users]}", "start: {probes: [nobody]}", "no probe 'nobody'"),
+    ],
+)
+def test_probes_are_begun_once_and_before_they_are_ended(tmp_path, old, new, message):
+    path = write_small(tmp_path)
+    path.write_text(steps_of(LATE.replace(old, new)))
+    with pytest.raises(SpecError, match=message):
+        load_scenario(path)

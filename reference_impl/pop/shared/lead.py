@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import msgspec
 
 from reference_impl.pop.levels import CHAIN
 from reference_impl.pop.popularity.counting import Report
-from reference_impl.pop.response import Answer, response
+from reference_impl.pop.response import refusal, response
 from reference_impl.pop.role import Pop
 from reference_impl.pop.shared.hot import HotFlags
 from reference_impl.pop.shared.passing import EVALUATIONS
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from reference_impl.config import NodeConfig
     from reference_impl.evaluation import CompiledFlag
     from reference_impl.pop.ofrep import Route
-    from reference_impl.pop.response import Headers
+    from reference_impl.pop.response import Answer, Headers
     from reference_impl.pop.shared.arena import Arena
+    from reference_impl.pop.shared.scaling import Scaling
+    from reference_impl.pop.status import PopStatus
     from reference_impl.propagation.types import FlagState
     from reference_impl.role import Env
 
@@ -66,16 +68,63 @@ class LeadFlags(HotFlags):
             self.store.writer.reclaim()
 
 
+class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `POST /scale`: so many workers more, and the share of kept connections to let go."""
+
+    workers: Annotated[int, msgspec.Meta(ge=0)] = 0
+    shed: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+
+
 class Lead(Pop):
     """A `Pop` that publishes its flags and its level to its workers, and listens for what they pass on."""
 
     raw = True
     store: SharedStore
 
-    def __init__(self, config: NodeConfig, env: Env, arena: Arena, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        env: Env,
+        arena: Arena,
+        listener: socket.socket,
+        scaling: Scaling | None = None,
+    ) -> None:
         self._arena = arena
         self._listener = listener
+        self.scaling = scaling
         super().__init__(config, env)
+
+    async def start(self) -> None:
+        """See `Role.start`."""
+        await super().start()
+        if self.scaling is not None:
+            self._tasks.start(self.scaling.run, "scaling")
+
+    def make_routes(self) -> dict[bytes, Route]:
+        """See `Pop.make_routes`."""
+        own: dict[bytes, Route] = {b"/scale": self._scale, EVALUATIONS: self._evaluations}
+        return super().make_routes() | own
+
+    def _scale(self, method: bytes, _target: bytes, _headers: Headers, body: bytes) -> Answer:
+        """What the controller of hot spots asks for."""
+        if method != b"POST":
+            return refusal(HTTPStatus.METHOD_NOT_ALLOWED)
+        if self.scaling is None:
+            return refusal(HTTPStatus.CONFLICT)
+        try:
+            asked = msgspec.json.decode(body, type=Asked)
+        except msgspec.DecodeError:
+            return refusal(HTTPStatus.BAD_REQUEST)
+        if asked.workers:
+            self.scaling.boost(asked.workers)
+        if asked.shed:
+            self.scaling.shed(asked.shed)
+        return response(HTTPStatus.OK, msgspec.json.encode(self.scaling.status()))
+
+    def status(self) -> PopStatus:
+        """See `Pop.status`."""
+        told = self.scaling.status() if self.scaling is not None else None
+        return msgspec.structs.replace(super().status(), scaling=told)
 
     def make_store(self) -> SharedStore:
         """See `Pop.make_store`."""
@@ -88,10 +137,6 @@ class Lead(Pop):
     def make_listener(self) -> socket.socket:
         """See `Pop.make_listener`."""
         return self._listener
-
-    def inner_routes(self) -> dict[bytes, Route]:
-        """See `Pop.inner_routes`."""
-        return {EVALUATIONS: self._evaluations}
 
     def admit(self, org: str) -> float:  # noqa: ARG002 - the worker that passed it on has asked
         """See `Pop.admit`."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +26,7 @@ from reference_impl.pop.levels import Level
 from reference_impl.pop.ofrep import BULK, SINGLE, Ofrep, Route
 from reference_impl.pop.popularity.counting import Orders, Popularity, Report
 from reference_impl.pop.role import STOP_WITHIN, PopSettings
+from reference_impl.pop.shared.headcount import Headcount
 from reference_impl.pop.shared.hot import HotFlags
 from reference_impl.pop.shared.passing import EVALUATIONS
 from reference_impl.pop.status import NS
@@ -30,7 +34,6 @@ from reference_impl.pop.tenants import Tenants
 from reference_impl.web import Tasks
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Collection
 
     from reference_impl.config import NodeConfig
@@ -43,6 +46,9 @@ if TYPE_CHECKING:
 TICK: Final = (
     0.05  # s between looks for news without requests, so that old memory can be given back
 )
+
+
+LINGER: Final = 0.5  # s that a connection may take to be made
 
 
 class WorkerOfrep(Ofrep):
@@ -78,8 +84,18 @@ class WorkerOfrep(Ofrep):
         return later
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A worker's among others: `index` counts from 0, `door` is where it accepts. `end` ends this process in order."""
+
+    index: int
+    door: socket.socket
+    headcount: Headcount
+    end: Callable[[], None]
+
+
 class Worker:
-    """A `Role`, and the `View` of its own data path. `index` counts from 0.
+    """A `Role`, and the `View` of its own data path.
 
     A request is answered as of the root that `admit` pinned; nothing that is read later in it is newer.
     """
@@ -88,23 +104,28 @@ class Worker:
         self,
         config: NodeConfig,
         env: Env,
-        index: int,
+        place: Place,
         arena: Arena,
-        listener: socket.socket,
         lead: ToLead,
     ) -> None:
         self.config = config
         self.env = env
         self.clock: Clock = self._wall_clock
-        self.index = index
+        self.index = place.index
         settings = config.settings_as(PopSettings)
         self.defaults = Defaults(settings.defaults)
         self.hot = self.make_flags(arena, settings.hot)
         self.popularity = Popularity(settings.popularity)
-        self.tenants = Tenants(settings.tenants, Level.EMERGENCY, 1 / settings.workers)
+        self.tenants = Tenants(settings.tenants, Level.EMERGENCY)
         self.server = HttpServer(WorkerOfrep(self, lead), quick=BULK)
         self._lead = lead
-        self._listener = listener
+        self._place = place
+        self._headcount = place.headcount
+        self._counter = place.headcount.counter(place.index)
+        self._known = place.headcount.reachable  # workers that connections go to
+        self.tenants.share = 1 / max(self._known, 1)
+        self._shed = place.headcount.asked_to_shed[0]
+        self._leave_within = settings.autoscale.leave_within if settings.autoscale else 0.0
         self._tasks = Tasks()
 
     def __repr__(self) -> str:
@@ -117,7 +138,8 @@ class Worker:
     async def start(self) -> None:
         """See `Role.start`."""
         self.hot.pin()
-        await self.server.start(self._listener)
+        await self.server.start(self._place.door)
+        self._headcount.serve(self.index, yes=True)
         self._tasks.start(self._follow, "follow")
         self._tasks.start(self._report, "popularity")
 
@@ -127,9 +149,34 @@ class Worker:
         await self.server.close(STOP_WITHIN)
 
     async def _follow(self) -> None:
+        staying = True
         while True:
             await asyncio.sleep(TICK)
             self.hot.pin()
+            self._make_room()
+            if staying and self.index >= self._headcount.wanted:
+                staying = False
+                self._tasks.start(self.leave, "leaving")
+
+    def _make_room(self) -> None:
+        """Where others have come, their share of the connections that were kept here goes to them; so does what is asked for."""
+        before, self._known = self._known, self._headcount.reachable
+        self.tenants.share = 1 / max(self._known, 1)
+        if before < self._known:
+            self._let_go(1 - before / self._known)
+        turn, share = self._headcount.asked_to_shed
+        if turn != self._shed:
+            self._shed = turn
+            self._let_go(share)
+
+    def _let_go(self, share: float) -> None:
+        self.server.retire(lambda: self.env.random.random() < share)
+
+    async def leave(self) -> None:
+        """End what was begun here, then this process. New connections go to others by now, but for some on their way."""
+        self._headcount.serve(self.index, yes=False)
+        await self.server.leave(LINGER, self._leave_within)
+        self._place.end()
 
     async def _report(self) -> None:
         """Tell the lead what is evaluated here, and take up what is hot in all workers together."""
@@ -164,7 +211,8 @@ class Worker:
         return self.env.wall_ns() / NS
 
     def admit(self, org: str) -> float:
-        """See `View.admit`."""
+        """See `View.admit`. Counted is what is asked for, however it is answered."""
+        self._counter[0] += 1
         self.hot.pin()
         tenants = self.tenants
         if tenants.level is not self.hot.level:

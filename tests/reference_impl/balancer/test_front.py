@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 
+import aiohttp
 import pytest
 import uvloop
 
@@ -25,6 +26,8 @@ class Backend:
         self.port = 0
         self.status = b"200 OK"
         self.mute = False
+        self.once = False  # answers each connection's first health check alone, and says so
+        self.checked = 0
         self.drops = False  # ends every connection but the health check's instead of answering
         self.writers = set()
         self.received = 0
@@ -66,7 +69,12 @@ class Backend:
             await reader.readuntil(b"\r\n\r\n")
             if self.mute:
                 await asyncio.Event().wait()
-            writer.write(OK.replace(b"200 OK", self.status))
+            self.checked += 1
+            answer = OK.replace(b"200 OK", self.status)
+            if self.once:
+                writer.write(answer.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+                return
+            writer.write(answer)
             if not await reader.readline():
                 return
 
@@ -298,6 +306,41 @@ def test_without_a_healthy_backend_connections_are_closed(run):
             await world.turned(name, False)
         assert await world.served_by() == ""
         assert world.front.refused == 1
+
+    run(anycast(), test)
+
+
+def test_a_connection_that_ends_as_was_said_is_no_loss(run):
+    """As where one of a PoP's workers leaves; `loss_is_down` is for those that just end."""
+
+    async def test(world):
+        backend, before = world.backends["a"], list(world.front.transitions)
+        backend.once = True
+        checked = backend.checked
+        await until(lambda: backend.checked > checked + 5, seen=lambda: backend.checked)
+        assert list(world.front.transitions) == before
+        assert await world.served_by("127.0.0.11") == "a"
+
+    run(anycast(), test)
+
+
+def test_a_weight_moves_connections_to_the_next_nearest_for_as_long_as_it_lasts(run):
+    async def weigh(world, body):
+        url = f"http://{world.front.config.listen.host}:{world.front.site.port}/weights"
+        async with aiohttp.ClientSession() as session, session.put(url, json=body) as answer:
+            return answer.status, await answer.json()
+
+    async def test(world):
+        told = await weigh(world, {"weights": {"a": 0.5, "b": 1}, "lasting": 3600})
+        assert told == (200, {"weights": {"a": 0.5}})
+        assert {await world.served_by("127.0.0.11") for _ in range(40)} == {"a", "b"}
+        assert {await world.served_by("127.0.0.12") for _ in range(10)} == {"b"}
+        await weigh(world, {"weights": {"a": 0}, "lasting": 3600})
+        assert {await world.served_by("127.0.0.11") for _ in range(10)} == {"b"}
+        assert (await weigh(world, {"weights": {"a": 2}, "lasting": 1}))[0] == 400
+        await weigh(world, {"weights": {"a": 0}, "lasting": 0.01})
+        await asyncio.sleep(0.02)
+        assert await world.served_by("127.0.0.11") == "a"
 
     run(anycast(), test)
 

@@ -587,6 +587,77 @@ def test_close_waits_no_longer_than_its_grace(run):
 # -- without a network ---------------------------------------------------------------------------------------------------
 
 
+def test_a_server_that_leaves_answers_each_connection_once_more(run):
+    async def scenario(server, echo, connect):
+        busy, kept, streaming, unused = [await connect() for _ in range(4)]
+        busy.send(get(b"/later"))
+        kept.send(get(b"/a"))
+        assert "connection" not in (await kept.answer())[1]
+        streaming.send(get(b"/stream"))
+        await streaming.reader.readuntil(b"\r\n\r\n")
+        await until(lambda: len(echo.seen) == 3, lambda: echo.seen)
+        port = server.port
+        leaving = asyncio.create_task(server.leave(linger=0.3, within=DEADLINE))
+        async with asyncio.timeout(DEADLINE):
+            await echo.ended.wait()  # the stream
+        late = await connect()  # it was on its way
+        for client in (late, kept):
+            client.send(get(b"/b"))
+            status, headers, _ = await client.answer()
+            assert (status, headers["connection"]) == (200, "close")
+            assert await client.hung_up()
+        with pytest.raises(ConnectionRefusedError):
+            async with asyncio.timeout(DEADLINE):
+                while True:  # until the time for those on their way is over
+                    _, extra = await asyncio.open_connection("127.0.0.1", port)
+                    extra.close()
+                    await asyncio.sleep(0.01)
+        assert not leaving.done()  # an answer is outstanding, and one may still ask
+        echo.gate.set()
+        assert (await busy.answer())[2] == b"later"
+        busy.send(get(b"/c"))
+        assert (await busy.answer())[1]["connection"] == "close"
+        unused.writer.close()
+        async with asyncio.timeout(DEADLINE):
+            await leaving
+        assert server.connections == 0
+
+    run(scenario)
+
+
+def test_one_that_leaves_waits_no_longer_than_it_may_for_the_idle(run):
+    async def scenario(server, echo, connect):
+        idle = await connect()
+        idle.send(get(b"/a"))
+        await idle.answer()
+        async with asyncio.timeout(DEADLINE):
+            await server.leave(linger=0.0, within=0.05)
+        assert server.connections == 1
+        await server.close(grace=DEADLINE)
+        assert await idle.hung_up()
+
+    run(scenario)
+
+
+def test_only_those_chosen_are_retired(run):
+    async def scenario(server, echo, connect):
+        clients = [await connect() for _ in range(4)]
+
+        async def closed():
+            told = []
+            for client in clients:
+                client.send(get(b"/a"))
+                told.append((await client.answer())[1].get("connection"))
+            return told
+
+        assert await closed() == [None] * 4
+        chosen = iter([True, False, True, False])
+        server.retire(lambda: next(chosen))
+        assert sorted(map(str, await closed())) == ["None", "None", "close", "close"]
+
+    run(scenario)
+
+
 class FakeTransport:
     def __init__(self):
         self.sent = b""
@@ -616,6 +687,7 @@ class FakeServer:
         self.handler = Echo()
         self.known_heads = {}
         self.quick, self.quick_heads = b"", {}
+        self.leaving = False
 
     def admit(self, connection):
         return True

@@ -111,7 +111,8 @@ def test_those_who_are_not_named_share_one_limit():
 
 def test_workers_have_their_share():
     async def main():
-        tenants = Tenants(SETTINGS, Level.HEALTHY, share=1 / 4)
+        tenants = Tenants(SETTINGS, Level.HEALTHY)
+        tenants.share = 1 / 4
         assert [bool(tenants.wait("hobby")) for _ in range(6)] == [False] * 5 + [True]
 
     run_virtual(main())
