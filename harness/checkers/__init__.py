@@ -13,6 +13,7 @@ from harness.checkers.called import Called
 from harness.checkers.durability import Durability
 from harness.checkers.exclusive import Exclusive
 from harness.checkers.levels import Levels
+from harness.checkers.load_totals import LoadTotals
 from harness.checkers.names import Names
 from harness.checkers.procedure import Procedure
 from harness.checkers.propagation import Propagation
@@ -41,6 +42,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Durability,
         Exclusive,
         Levels,
+        LoadTotals,
         Names,
         Procedure,
         Propagation,

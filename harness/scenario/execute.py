@@ -24,8 +24,9 @@ from harness.history_io import HistoryWriter
 from harness.network.script import Script as Answers
 from harness.network.toxiproxy import CARRY_RESETS
 from harness.network.wiretap import Wiretap
-from harness.probes import AnyProbe, Site
+from harness.probes import AnyProbe, LoadProbe, Site
 from harness.probes.calendar import advance
+from harness.probes.load import RunningLoad
 from harness.probes.objects import list_objects
 from harness.runtime.base import Cluster, Plan, Runtime
 from harness.runtime.session import Session, open_runtime
@@ -44,6 +45,7 @@ from harness.scenario.model import (
     ReadBack,
     Scenario,
     Script,
+    Start,
     Step,
     Stop,
     UntilLevel,
@@ -166,6 +168,7 @@ class _Run:
     taps: dict[str, Wiretap] = field(default_factory=dict)
     in_force: list[_InForce] = field(default_factory=list)
     probes: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = field(default_factory=dict)
+    loads: dict[str, RunningLoad] = field(default_factory=dict)
     faults: int = 0
     moved: int = 0  # ns, by which calendars were moved on
     cluster: Cluster | None = None
@@ -195,12 +198,15 @@ class _Run:
             self.cluster = cluster
             async with cluster:
                 await self._bring_up(cluster)
+                await self._prepare_loads()
                 self.tell("ready", "")
                 await _pass_gate(gates.begin, GATE_LIMIT_S)
                 await self._timeline(cluster)
                 self.tell("over", "")
                 await _pass_gate(gates.end, END_LIMIT_S)
         finally:
+            for load in self.loads.values():
+                await load.close()
             for tap in self.taps.values():
                 await tap.close()
 
@@ -236,6 +242,12 @@ class _Run:
                 f"after {CONVERGE_LIMIT_S:.0f} s: {missing}; {cluster!r}"
             )
 
+    async def _prepare_loads(self) -> None:
+        """Locust takes seconds to start, which are none of the timeline's."""
+        for probe in self.scenario.probes:
+            if isinstance(probe, LoadProbe):
+                self.loads[probe.name] = await probe.prepare(self.site, self.plan.state_dir)
+
     async def _carry_resets(self, cluster: Cluster) -> None:
         """Where a tap is to reset, its RST must reach the caller as one; a proxy in between makes a FIN of it."""
         rules = [(tap.link, tap.rules) for tap in self.scenario.taps]
@@ -247,8 +259,7 @@ class _Run:
     async def _timeline(self, cluster: Cluster) -> None:
         error = ""
         try:
-            for probe in self.scenario.probes:
-                self._start_probe(probe)
+            self._start_probes(self._at_once())
             for step in self.scenario.steps:
                 self._probes_alive()
                 await self._step(step, cluster)
@@ -265,10 +276,18 @@ class _Run:
             if not error and asyncio.current_task() and not asyncio.current_task().cancelling():  # type: ignore[union-attr]
                 self.writer.write(End(t=self.now()))
 
-    def _start_probe(self, probe: AnyProbe) -> None:
-        stop = asyncio.Event()
-        task = asyncio.create_task(probe.run(self.site, stop), name=probe.name)
-        self.probes[probe.name] = (task, stop)
+    def _at_once(self) -> tuple[str, ...]:
+        """The probes that no step starts."""
+        later = {name for s in self.scenario.steps if isinstance(s, Start) for name in s.probes}
+        return tuple(probe.name for probe in self.scenario.probes if probe.name not in later)
+
+    def _start_probes(self, names: tuple[str, ...]) -> None:
+        for probe in self.scenario.probes:
+            if probe.name in names:
+                stop = asyncio.Event()
+                runs = self.loads.get(probe.name, probe)
+                task = asyncio.create_task(runs.run(self.site, stop), name=probe.name)
+                self.probes[probe.name] = (task, stop)
 
     def _probes_alive(self) -> None:
         for name, (task, _) in self.probes.items():
@@ -314,6 +333,8 @@ class _Run:
                 await self._until(nodes, within, f"{name} {wanted}", met)
             case Script(link, rules):
                 self.taps[link].set_script(Answers(rules))
+            case Start(probes):
+                self._start_probes(probes)
             case Stop(probes):
                 await self._stop_probes(probes)
             case ReadBack(of, within):

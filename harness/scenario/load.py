@@ -300,6 +300,8 @@ class _Words:
         "link": "link",
         "links": "link",
         "group": "client group",
+        "groups": "client group",
+        "load": "probe",
         "call": "call",
         "away_from": "node",
     }

@@ -107,6 +107,13 @@ class Script:
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """Begin probes by name; those that a scenario begins so do not begin with its timeline."""
+
+    probes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """End probes by name, so that what follows reads a platform at rest."""
 
@@ -189,6 +196,7 @@ Step = (
     | UntilStream
     | UntilStatus
     | Script
+    | Start
     | Stop
     | ReadBack
     | Write
@@ -205,6 +213,7 @@ STEPS: dict[str, type] = {
     "until_stream": UntilStream,
     "until_status": UntilStatus,
     "script": Script,
+    "start": Start,
     "stop": Stop,
     "read_back": ReadBack,
     "write": Write,

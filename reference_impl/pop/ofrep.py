@@ -67,6 +67,8 @@ class Ofrep:
         self._answers: dict[Resolution, bytes] = {}
         self._pieces: dict[Resolution, Piece] = {}
         self._keys: tuple[str | None, int, list[str]] = (None, 0, [])
+        self.evaluations = 0  # requests for one flag, however they were answered
+        self.bulk_evaluations = 0
 
     def __repr__(self) -> str:
         return (
@@ -99,6 +101,7 @@ class Ofrep:
         view, admit, kept = self._view, self._view.admit, self._answers
 
         def evaluate(body: bytes) -> Answer:
+            self.evaluations += 1
             wait = admit(org)
             if wait:
                 return _too_many(wait)
@@ -143,6 +146,7 @@ class Ofrep:
 
     def _bulk(self, org: str, known: list[bytes], body: bytes) -> bytes:
         view = self._view
+        self.bulk_evaluations += 1
         wait = view.admit(org)
         if wait:
             return _too_many(wait)

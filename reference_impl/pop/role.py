@@ -156,19 +156,17 @@ class Pop:
         self.fallbacks = 0
         self._grace: asyncio.TimerHandle | None = None
         self._tasks = Tasks()
-        self.server = HttpServer(
-            Ofrep(
-                self,
-                {
-                    b"/health": self._health,
-                    b"/ready": self._ready,
-                    b"/announce": self._announce,
-                    b"/status": self._status,
-                    b"/stream": self._stream,
-                },
-            ),
-            quick=BULK,
+        self.ofrep = Ofrep(
+            self,
+            {
+                b"/health": self._health,
+                b"/ready": self._ready,
+                b"/announce": self._announce,
+                b"/status": self._status,
+                b"/stream": self._stream,
+            },
         )
+        self.server = HttpServer(self.ofrep, quick=BULK)
         self.store.listen(self._arrived)
 
     def __repr__(self) -> str:
@@ -407,6 +405,8 @@ class Pop:
 
     def _counters(self) -> Counters:
         return Counters(
+            evaluations=self.ofrep.evaluations,
+            bulk_evaluations=self.ofrep.bulk_evaluations,
             polls=self.degradation.polls,
             polls_failed=self.degradation.polls_failed,
             lookups=self.lookups.lookups if self.lookups else 0,
