@@ -50,7 +50,7 @@ def _rates(page: Page, load: LoadRun, spans: Sequence[LoadSpan]) -> None:
     page.told.append(
         f"Load {load.name}: {asked} requests of up to {most} users, {failed} failures."
     )
-    items = [("rate k-evaluate", f"up to {most} users"), ("error", "failures")]
+    items = [("rate k-evaluate", f"{most} users"), ("error", "failures")]
     legend(page, items, page.y + 42)
     page.y = bottom + 16
 
@@ -63,16 +63,16 @@ def _latencies(page: Page, load: LoadRun, spans: Sequence[LoadSpan]) -> None:
     ]
     if beside is not None:
         seen = [(page.centre(i), v) for i, v in enumerate(beside.p99) if v is not None]
-        lines.append(("max", "open loop p99", seen))
+        lines.append(("max", "open loop", seen))
     values = [max(v, LEAST) for _, _, points in lines for _, v in points]
     if not values:
         return
-    page.heading("Latency", note=f"{load.name}, closed loop")
+    page.heading("Load's latency", note=load.name)
     bottom = plot(page, LATENCIES)
     at = _logarithmic(page, values, bottom)
     for style, label, points in lines:
         drawn = svg.path([(x, at(v)) for x, v in points])
-        page.add(el("path", svg.title(f"{load.name}: {label}"), d=drawn, class_=f"line {style}"))
+        page.add(el("path", svg.title(f"{load.name}: {label} per second"), d=drawn, class_=f"line {style}"))
     legend(page, [(style, label) for style, label, _ in reversed(lines)], page.y + 42)
     page.y = bottom + 16
 

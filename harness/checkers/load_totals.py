@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.checkers.base import Checker, Result
-from harness.checkers.soundness import fault_doubts, run_doubts
+from harness.checkers.base import Checker, Result, whole
+from harness.checkers.soundness import fault_doubts, probe_doubts, run_doubts
 from harness.history import LoadEnd, Status
 from harness.target import pointer
 from harness.verdict import Evidence, Finding, Verdict
@@ -47,6 +47,8 @@ class LoadTotals(Checker):
             unit="requests",
             doubts=run_doubts(history),
         )
+        for name in self.probes:
+            result.doubts += probe_doubts(history, name, whole(history), timely=False)
         end = next((e for e in history.of(LoadEnd) if e.probe == self.load), None)
         if end is None:
             result.doubts.append(f"the load {self.load} never said that it was done")

@@ -9,6 +9,7 @@ from harness.checkers.answers import Expected
 from harness.checkers.levels import Step
 from harness.checkers.procedure import Sign
 from harness.checkers.staleness import Cadence
+from harness.history import Attempt
 
 
 def outage(b=None, *, heal=8.0, gap=0.3):
@@ -391,10 +392,23 @@ def replacement():
     return CHECKERS["replacement"](requirement="E1", node="pop-a", fault="crash", within=2.0), b
 
 
+def load_totals():
+    b = Builder().fault(3.0, 6.0).probe("users", interval=0.1, budget=0.05)
+    for n in range(100):
+        t = n * 0.1 + 0.05
+        b.request("users", t, attempts=[Attempt(ns(t), ns(t + 0.001))])
+        # 50 requests of the load each second from 1 s to 9 s, one of the probe's before each look.
+        b.counted(t + 0.03, 7 + n + 1 + min(max(n - 9, 0), 80) * 5)
+    b.load(1.0, 9.0, 400)
+    return CHECKERS["load_totals"](
+        requirement="E3", load="load", nodes=("pop-a",), probes=("users",)
+    ), b
+
+
 SOUND = {
     f.__name__: f
     for f in (
-        absent, alert, answers, availability, backups, breaker, called, durability, exclusive, levels, names, procedure, propagation, reconnect_spread,
+        absent, alert, answers, availability, backups, breaker, called, durability, exclusive, levels, load_totals, names, procedure, propagation, reconnect_spread,
         reconvergence, recovery, replacement, retries, route, shared_memory, shared_store, staleness, status_field, stream,
     )
 }  # fmt: skip
