@@ -103,6 +103,11 @@ class Crew:
         line = await output.readline()
         return self._decode(line) if line.endswith(b"\n") else None
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """By "master", "worker 1" …"""
+        return {name: process.pid for name, process in self._processes.items()}
+
     def go(self) -> None:
         self._tell("go")
 
