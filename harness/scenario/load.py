@@ -26,6 +26,7 @@ from harness.scenario.model import (
     ReadBack,
     Scenario,
     Script,
+    Start,
     Step,
     Stop,
     Tap,
@@ -242,6 +243,7 @@ class _Reader:
             raise self.tree.key_mark("steps").error("steps: nothing happens")
         for tap in scenario.taps:
             self._must_know("link", tap.link, set(scenario.topology.links), tap)
+        self._check_starts(scenario)
         words = _Words.of(scenario)
         for item in (*scenario.probes, *scenario.checks):
             self._check_references(item, words)
@@ -250,6 +252,16 @@ class _Reader:
         for check in scenario.checks:
             if check.requirement not in known:
                 self._must_know("requirement", check.requirement, known, check)
+
+    def _check_starts(self, scenario: Scenario) -> None:
+        started: set[str] = set()
+        for step in scenario.steps:
+            if isinstance(step, Start):
+                twice = started & set(step.probes)
+                if twice:
+                    mark = self.marks.mark(step, "probes")
+                    raise mark.error(f"the probe '{min(twice)}' is started twice")
+                started |= set(step.probes)
 
     def _check_step(self, step: Step, words: _Words) -> None:
         if not isinstance(step, Inject | Heal):
