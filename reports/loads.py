@@ -72,7 +72,14 @@ def _latencies(page: Page, load: LoadRun, spans: Sequence[LoadSpan]) -> None:
     at = _logarithmic(page, values, bottom)
     for style, label, points in lines:
         drawn = svg.path([(x, at(v)) for x, v in points])
-        page.add(el("path", svg.title(f"{load.name}: {label} per second"), d=drawn, class_=f"line {style}"))
+        page.add(
+            el(
+                "path",
+                svg.title(f"{load.name}: {label} per second"),
+                d=drawn,
+                class_=f"line {style}",
+            )
+        )
     legend(page, [(style, label) for style, label, _ in reversed(lines)], page.y + 42)
     page.y = bottom + 16
 

@@ -40,7 +40,10 @@ class Crew:
         self._decode = msgspec.json.Decoder(Said).decode
 
     def __repr__(self) -> str:
-        states = (f"{name} {p.returncode or 'runs'}" for name, p in self._processes.items())
+        states = (
+            f"{name} {'runs' if p.returncode is None else p.returncode}"
+            for name, p in self._processes.items()
+        )
         return f"<Crew {self._job.kind}: {', '.join(states)}>"
 
     @classmethod

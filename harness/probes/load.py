@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from harness.errors import SquallError
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 
     from harness.load.job import Job, Said
     from harness.probes.site import Site
+    from harness.runtime.base import Plan
 
 USES: dict[str, str] = {"evaluate": "evaluate", "bulk": "evaluate", "write": "write"}
-LOAD_HOST = "127.0.0.1"  # where locust's master and workers find each other
+ANY_RUN = "127.0.0.1"
 END_WITHIN = 12.0  # s
 
 
@@ -63,7 +65,8 @@ class LoadProbe:
     async def prepare(self, site: Site, folder: Path) -> RunningLoad:
         """Start locust, so that the timeline does not wait for it."""
         job = self.job(site)
-        return RunningLoad(self, site, job, await Crew.start(job, folder, self.name, LOAD_HOST))
+        crew = await Crew.start(job, folder, self.name, meeting_point(site.plan))
+        return RunningLoad(self, site, job, crew)
 
     def job(self, site: Site) -> Job:
         """What locust is asked for, with addresses. Raises `SquallError` where the platform has no such door."""
@@ -88,6 +91,14 @@ class LoadProbe:
 
     async def run(self, site: Site, stop: asyncio.Event) -> None:
         raise SquallError(f"load {self.name} was not prepared: {site!r} {stop!r}")
+
+
+def meeting_point(plan: Plan) -> str:
+    """Where locust's master and workers find each other, on a port that the kernel chooses: a loopback address, the run's own where it
+    has any.
+    """
+    host = plan.toxiproxy.host
+    return host if ip_address(host).is_loopback else ANY_RUN
 
 
 class RunningLoad:

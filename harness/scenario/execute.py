@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -259,7 +259,8 @@ class _Run:
     async def _timeline(self, cluster: Cluster) -> None:
         error = ""
         try:
-            self._start_probes(self._at_once())
+            late = self.scenario.late_probes
+            self._start_probes(p.name for p in self.scenario.probes if p.name not in late)
             for step in self.scenario.steps:
                 self._probes_alive()
                 await self._step(step, cluster)
@@ -276,18 +277,13 @@ class _Run:
             if not error and asyncio.current_task() and not asyncio.current_task().cancelling():  # type: ignore[union-attr]
                 self.writer.write(End(t=self.now()))
 
-    def _at_once(self) -> tuple[str, ...]:
-        """The probes that no step starts."""
-        later = {name for s in self.scenario.steps if isinstance(s, Start) for name in s.probes}
-        return tuple(probe.name for probe in self.scenario.probes if probe.name not in later)
-
-    def _start_probes(self, names: tuple[str, ...]) -> None:
-        for probe in self.scenario.probes:
-            if probe.name in names:
-                stop = asyncio.Event()
-                runs = self.loads.get(probe.name, probe)
-                task = asyncio.create_task(runs.run(self.site, stop), name=probe.name)
-                self.probes[probe.name] = (task, stop)
+    def _start_probes(self, names: Iterable[str]) -> None:
+        by_name = {probe.name: probe for probe in self.scenario.probes}
+        for name in names:
+            stop = asyncio.Event()
+            runs = self.loads.get(name, by_name[name])
+            task = asyncio.create_task(runs.run(self.site, stop), name=name)
+            self.probes[name] = (task, stop)
 
     def _probes_alive(self) -> None:
         for name, (task, _) in self.probes.items():

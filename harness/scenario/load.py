@@ -243,25 +243,33 @@ class _Reader:
             raise self.tree.key_mark("steps").error("steps: nothing happens")
         for tap in scenario.taps:
             self._must_know("link", tap.link, set(scenario.topology.links), tap)
-        self._check_starts(scenario)
         words = _Words.of(scenario)
         for item in (*scenario.probes, *scenario.checks):
             self._check_references(item, words)
         for step in scenario.steps:
             self._check_step(step, words)
+        self._check_running(scenario)
         for check in scenario.checks:
             if check.requirement not in known:
                 self._must_know("requirement", check.requirement, known, check)
 
-    def _check_starts(self, scenario: Scenario) -> None:
-        started: set[str] = set()
+    def _check_running(self, scenario: Scenario) -> None:
+        """Probes are begun before they are ended, and no probe is begun twice: its requests are numbered once."""
+        running = {probe.name for probe in scenario.probes} - scenario.late_probes
+        begun = set(running)
         for step in scenario.steps:
+            if not isinstance(step, Start | Stop):
+                continue
+            for name in step.probes:
+                wrong = name in begun if isinstance(step, Start) else name not in running
+                if wrong:
+                    state = "was begun before" if isinstance(step, Start) else "is not running"
+                    raise self.marks.mark(step, "probes").error(f"the probe '{name}' {state}")
             if isinstance(step, Start):
-                twice = started & set(step.probes)
-                if twice:
-                    mark = self.marks.mark(step, "probes")
-                    raise mark.error(f"the probe '{min(twice)}' is started twice")
-                started |= set(step.probes)
+                begun |= set(step.probes)
+                running |= set(step.probes)
+            else:
+                running -= set(step.probes)
 
     def _check_step(self, step: Step, words: _Words) -> None:
         if not isinstance(step, Inject | Heal):
@@ -339,7 +347,7 @@ class _Words:
     def kind(self, item: object, name: str) -> str | None:
         if isinstance(item, Script) and name == "link":
             return "tap"
-        if isinstance(item, Stop | ReadBack) and name in ("probes", "of"):
+        if isinstance(item, Start | Stop | ReadBack) and name in ("probes", "of"):
             return "probe"
         return self._FIELDS.get(name)
 

@@ -108,7 +108,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Begin probes by name; those that a scenario begins so do not begin with its timeline."""
+    """Begin probes by name; those that no such step names begin with the timeline."""
 
     probes: tuple[str, ...]
 
@@ -247,6 +247,13 @@ class Scenario:
     alone: bool = False  # in its wave: its bounds are so narrow that neighbours would show
     # "first": clusters that start beside it would show; "last": what it does would show in others; "": in between.
     turn: Literal["first", "", "last"] = ""
+
+    @property
+    def late_probes(self) -> frozenset[str]:
+        """Those that a step begins."""
+        return frozenset(
+            name for step in self.steps if isinstance(step, Start) for name in step.probes
+        )
 
     @property
     def duration(self) -> float:

@@ -127,6 +127,7 @@ class Pop:
     """
 
     raw = False  # whether the store takes snapshots whose definitions are bytes
+    counts_all = True  # whether it answers all requests of its node itself
 
     def __init__(
         self,
@@ -405,8 +406,8 @@ class Pop:
 
     def _counters(self) -> Counters:
         return Counters(
-            evaluations=self.ofrep.evaluations,
-            bulk_evaluations=self.ofrep.bulk_evaluations,
+            evaluations=self.ofrep.evaluations if self.counts_all else None,
+            bulk_evaluations=self.ofrep.bulk_evaluations if self.counts_all else None,
             polls=self.degradation.polls,
             polls_failed=self.degradation.polls_failed,
             lookups=self.lookups.lookups if self.lookups else 0,

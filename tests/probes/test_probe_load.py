@@ -10,7 +10,11 @@ from harness.errors import SquallError
 from harness.history import LoadEnd, LoadSecond, LoadTotal, Probe, ProbeEnd
 from harness.load.job import Said
 from harness.load.shape import Shape
-from harness.probes.load import LoadProbe, RunningLoad
+from harness.probes.load import LoadProbe, RunningLoad, meeting_point
+from harness.runtime.addresses import make_plan
+from harness.runtime.base import Address
+from harness.topology_yaml import load_topology
+from tests.conformance.support import ROOT
 from tests.probes.probe_support import running, site_for, until
 
 # Of two workers with 8 users at 20/s each; monotonic ns of the machine that it was recorded on.
@@ -20,6 +24,7 @@ RECORDED = b"""\
 {"type":"second","second":26705,"requests":1,"failures":0,"users":0,"p50":1600000,"p95":1600000,"p99":1600000,"late":0}
 {"type":"finished","totals":[{"name":"evaluate","requests":289,"failures":3,"unanswered":1,"p50":2000000,"p95":9000000,"p99":22000000,"worst":29343620}],"missing":0,"first":26703900000000,"last":26706100000000}
 """
+NAMES = ROOT / "suites" / "topologies" / "names.yaml"
 ORIGIN = 26_700_000_000_000
 
 
@@ -124,6 +129,20 @@ def test_it_asks_the_endpoint_from_its_groups(run):
 def test_what_can_not_be_is_said(fields, said):
     with pytest.raises(ValueError, match=said):
         LoadProbe(name="l", **fields)
+
+
+def test_locust_meets_at_a_loopback_address_of_the_run_or_at_any(tmp_path):
+    plan = make_plan("127.10.9", load_topology(NAMES), tmp_path, ())
+    assert meeting_point(plan) == "127.10.9.202"
+    contained = replace(plan, toxiproxy=Address("198.18.4.2", 8474))
+    assert meeting_point(contained) == "127.0.0.1"
+
+
+def test_a_name_can_not_be_asked(tmp_path):
+    plan = make_plan("127.10.9", load_topology(NAMES), tmp_path, ())
+    site = replace(site_for(1)[0], plan=plan)
+    with pytest.raises(SquallError, match="is a name; give the node to ask"):
+        LoadProbe(name="l", what="write").job(site)
 
 
 def test_no_such_group_or_node():

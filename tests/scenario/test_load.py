@@ -127,7 +127,7 @@ def test_a_load_has_its_shape_and_is_begun_by_a_step(tmp_path):
         ("rmap", "", "kind: unknown value 'rmap'; did you mean 'ramp'"),
         ("ramp", "", "a ramp needs `over`"),
         ("steady", "  - start: {probes: [laod]}\n", "no probe 'laod' here; did you mean 'load'"),
-        ("steady", "  - start: {probes: [load]}\n", "the probe 'load' is started twice"),
+        ("steady", "  - start: {probes: [load]}\n", "the probe 'load' was begun before"),
     ],
 )
 def test_a_load_that_can_not_be_is_said_with_its_line(tmp_path, kind, more, said):
