@@ -111,6 +111,31 @@ def test_two_workers_count_what_the_server_counted_to_the_request(tmp_path):
 
 
 @pytest.mark.e2e
+def test_of_a_spot_the_share_of_its_group_is_kept(tmp_path):
+    async def go():
+        async with counting() as counted:
+            job = asked(
+                "evaluate", Target(), host=counted.url, users=6, rate=20.0, workers=1,
+                sources={"europe": SOURCE, "americas": "127.9.8.8", "asia": "127.9.8.9"},
+                shape=Shape(kind="spot", group="europe", most=0.7, lasts=3.0),
+            )  # fmt: skip
+            crew = await Crew.start(job, tmp_path, "x", HOST)
+            try:
+                await everything(crew)
+            finally:
+                await crew.close()
+            return [peer for _, peer, *_ in counted.requests]
+
+    peers = run(go())
+    shares = {peer: peers.count(peer) / len(peers) for peer in set(peers)}
+    assert len(peers) > 150
+    # Five standard deviations of 150 draws.
+    assert shares[SOURCE] == pytest.approx(0.7, abs=0.19)
+    assert shares["127.9.8.8"] == pytest.approx(0.15, abs=0.15)
+    assert set(shares) == {SOURCE, "127.9.8.8", "127.9.8.9"}
+
+
+@pytest.mark.e2e
 def test_a_worker_that_is_killed_leaves_no_totals_to_rely_on(tmp_path):
     async def go():
         async with counting() as counted:
