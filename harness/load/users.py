@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
 
 SSE = "SSE"
 CONTEXTS = 1000  # as many users' keys as the open-loop probes have
-_turns = (
-    itertools.count()
-)  # of a process: no two of its requests are for the same user and key at once
+# Of a process; it begins where no other worker's does, so that no two write the same value.
+_turns = itertools.count(os.getpid() * 1_000_000)
 
 events.init_command_line_parser.add_listener(add_options)  # type: ignore[no-untyped-call]
 
@@ -61,11 +61,12 @@ class LoadUser(FastHttpUser):
     abstract = True
     kind: ClassVar[str] = ""
     given: ClassVar[Job | None] = None
+    pause: ClassVar[float] = 0.0  # s before the next request where no rate is asked for
 
     def __init__(self, environment: Environment) -> None:
         self.job = self.given or job_of(self.kind, environment.parsed_options, self.host or "")
         super().__init__(environment)
-        pace = constant_throughput(self.job.rate) if self.job.rate else constant(0)
+        pace = constant_throughput(self.job.rate) if self.job.rate else constant(self.pause)
         self._pace: Callable[[Any], float] = pace
         self.sessions = {
             group: FastHttpSession(
@@ -145,6 +146,7 @@ class StreamUser(LoadUser):
     """Subscribes to the stream. Each event is counted: `change` with how long after its commit it came, the others with 0."""
 
     kind = "stream"
+    pause = 1.0  # before it comes back: where nobody listens, it would ask all the time
 
     @task
     def follow(self) -> None:
