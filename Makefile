@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 RUNTIME ?= process
 ARGS   ?=
 
-.PHONY: run test unit lint bench clean doctor
+.PHONY: run test unit lint bench load clean doctor
 
 run: $(VENV)/ready
 	$(BIN)/squall run --runtime $(RUNTIME) $(ARGS)
@@ -23,6 +23,10 @@ lint: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# Five minutes of load with faults; ARGS=suites/load/one-minute.yaml for one.
+load: $(VENV)/ready
+	$(BIN)/squall run --runtime $(RUNTIME) $(or $(ARGS),suites/load/five-minutes.yaml)
 
 doctor: $(VENV)/ready
 	$(BIN)/squall doctor

@@ -47,7 +47,7 @@ class Probe(Event, frozen=True, tag="probe"):
     """A probe starts: what it promises to send. `interval` in ns between due times (0: not on a schedule)."""
 
     name: str
-    kind: str  # "evaluate", "write", "read", "subscribe", "status", "alerts"
+    kind: str  # "evaluate", "write", "read", "subscribe", "status", "alerts", "load"
     interval: int = 0
     target: str = ""  # node or endpoint
     group: str = ""  # client group
@@ -161,6 +161,7 @@ class Status(Event, frozen=True, tag="status"):
     transitions: list[Transition] = []  # all since the node's start
     boot: str = ""  # changes with each start of the node
     data: dict[str, object] = {}
+    asked: int = -1  # when it was asked, ns; -1: not known
 
 
 class Transition(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -234,6 +235,45 @@ class Filled(Event, frozen=True, tag="filled"):
 
     flags: int
     size: int
+
+
+class LoadSecond(Event, frozen=True, tag="load-second"):
+    """What a load probe's users had answered in the second until `t`: locust's figures, closed-loop. Latencies in ns; `late`: by how
+    much locust itself was. Two events for one second are to be added.
+    """
+
+    probe: str
+    requests: int
+    failures: int = 0
+    users: int = 0
+    p50: int = 0
+    p95: int = 0
+    p99: int = 0
+    late: int = 0
+
+
+class LoadTotal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One kind of request of a load, over the whole run. `unanswered`: of the failures, those without any answer. Latencies in ns."""
+
+    name: str
+    requests: int
+    failures: int = 0
+    unanswered: int = 0
+    p50: int = 0
+    p95: int = 0
+    p99: int = 0
+    worst: int = 0
+
+
+class LoadEnd(Event, frozen=True, tag="load-end"):
+    """A load probe's locust is done, `t`: all its requests are. `start`: before the first of them. `error`: why its totals can't be
+    relied on, "" where all its worker processes gave theirs.
+    """
+
+    probe: str
+    start: int
+    totals: list[LoadTotal] = []
+    error: str = ""
 
 
 class Note(Event, frozen=True, tag="note"):
@@ -310,6 +350,8 @@ AnyEvent = (
     | FaultEvent
     | Processes
     | Filled
+    | LoadSecond
+    | LoadEnd
     | Note
     | Stall
     | Clock

@@ -35,14 +35,15 @@ LEVELS = {
 }
 
 
-def draw(timeline: Timeline, anchor: str) -> Markup:
-    """The whole timeline of a scenario. `anchor` makes the ids of its title and description unique on the page."""
-    page = _Page(timeline)
+def draw(timeline: Timeline, anchor: str, *more: Callable[[Page], None]) -> Markup:
+    """The whole timeline of a scenario, with `more` panels. `anchor` makes the ids of its title and description unique on the page."""
+    page = Page(timeline)
     for panel in (
         _phases,
         _faults,
         _rates,
         _latencies,
+        *more,
         _levels,
         _lags,
         _alerts,
@@ -53,7 +54,7 @@ def draw(timeline: Timeline, anchor: str) -> Markup:
 
 
 @dataclass
-class _Page:
+class Page:
     """Panels stacked from the top; `y` is where the next one begins."""
 
     timeline: Timeline
@@ -99,7 +100,7 @@ class _Page:
         )
 
 
-def _background(page: _Page, height: float) -> Markup:
+def _background(page: Page, height: float) -> Markup:
     """Phases as alternating areas, faults as bands through all panels."""
     areas = [
         el("rect", x=page.x(s.start), y=0.0, width=page.x(s.end) - page.x(s.start), height=height,
@@ -115,19 +116,19 @@ def _background(page: _Page, height: float) -> Markup:
     return svg.join([*areas, *bands, *borders])
 
 
-def _extent(page: _Page, band: FaultBand) -> tuple[float, float]:
+def _extent(page: Page, band: FaultBand) -> tuple[float, float]:
     end = next((t for t in (band.healed, band.heal) if t is not None), page.timeline.duration)
     left = page.x(band.start or 0)
     return left, max(page.x(end) - left, 2.0)
 
 
-def _band(page: _Page, band: FaultBand, height: float) -> Markup:
+def _band(page: Page, band: FaultBand, height: float) -> Markup:
     left, width = _extent(page, band)
     return el("rect", x=left, y=0.0, width=width, height=height, class_="band",
               fill=svg.colour(band.colour))  # fmt: skip
 
 
-def _axis(page: _Page, y: float) -> Markup:
+def _axis(page: Page, y: float) -> Markup:
     parts = [el("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="axis")]
     for tick in svg.time_ticks(to_s(page.timeline.begin), to_s(page.timeline.duration)):
         x = page.x(tick * NS)
@@ -140,7 +141,7 @@ def _axis(page: _Page, y: float) -> Markup:
     return svg.join(parts)
 
 
-def _phases(page: _Page) -> None:
+def _phases(page: Page) -> None:
     if not page.timeline.phases:
         return
     page.heading("Phases")
@@ -158,7 +159,7 @@ def _spelled(what: str, span: Span) -> str:
     return f"{what}, {to_s(span.start):.1f} s to {to_s(span.end):.1f} s"
 
 
-def _faults(page: _Page) -> None:
+def _faults(page: Page) -> None:
     bands = page.timeline.faults
     if not bands:
         return
@@ -171,7 +172,7 @@ def _faults(page: _Page) -> None:
     page.y += GAP / 2
 
 
-def _fault_bar(page: _Page, band: FaultBand) -> Markup:
+def _fault_bar(page: Page, band: FaultBand) -> Markup:
     left, width = _extent(page, band)
     sure = band.bit and not band.failed
     label = one_line(band.label) + ("" if sure else " (not shown to have bitten)")
@@ -200,7 +201,7 @@ def _life(band: FaultBand) -> str:
     return one_line("; ".join(p for p in parts if p))
 
 
-def _plot(page: _Page, height: float) -> float:
+def plot(page: Page, height: float) -> float:
     """The frame of a panel; returns the y of its bottom."""
     page.add(
         el("rect", x=LEFT, y=page.y, width=PLOT, height=height, class_="frame"),
@@ -208,7 +209,7 @@ def _plot(page: _Page, height: float) -> float:
     return page.y + height
 
 
-def _scale(page: _Page, values: Sequence[tuple[float, str]]) -> None:
+def scale(page: Page, values: Sequence[tuple[float, str]]) -> None:
     """Labels and lines of a vertical scale: (y, text)."""
     for y, label in values:
         page.add(
@@ -217,7 +218,7 @@ def _scale(page: _Page, values: Sequence[tuple[float, str]]) -> None:
         )
 
 
-def _legend(page: _Page, items: Sequence[tuple[str, str]], y: float) -> None:
+def legend(page: Page, items: Sequence[tuple[str, str]], y: float) -> None:
     """(class, label) from top to bottom at the left; a short sample of the line before each."""
     for n, (style, label) in enumerate(items):
         at = y + n * 14
@@ -227,15 +228,15 @@ def _legend(page: _Page, items: Sequence[tuple[str, str]], y: float) -> None:
         )
 
 
-def _rates(page: _Page) -> None:
+def _rates(page: Page) -> None:
     series = page.timeline.series
     if not series:
         return
     page.heading("Requests per s")
     height = 74.0
     top = svg.nice_top(max(max(_per_second(page, s.sent)) for s in series))
-    bottom = _plot(page, height)
-    _scale(page, [(bottom, "0"), (page.y, numbers.plain(top))])
+    bottom = plot(page, height)
+    scale(page, [(bottom, "0"), (page.y, numbers.plain(top))])
 
     def at(value: float) -> float:
         return bottom - value / top * height
@@ -256,10 +257,10 @@ def _rates(page: _Page) -> None:
         page.told.append(
             f"{s.kind}: {sum(s.sent)} sent, {sum(s.errors)} errors, {sum(s.refused)} answered with HTTP 4xx."
         )
-    legend = [(f"rate {_kind(s)}", f"{s.kind} sent") for s in series]
+    items = [(f"rate {_kind(s)}", f"{s.kind} sent") for s in series]
     if any(sum(s.refused) for s in series):
-        legend.append(("refused", "HTTP 4xx"))
-    _legend(page, [*legend, ("error", "errors")], page.y + 28)
+        items.append(("refused", "HTTP 4xx"))
+    legend(page, [*items, ("error", "errors")], page.y + 28)
     page.y = bottom + GAP
 
 
@@ -267,13 +268,13 @@ def _kind(series: Series) -> str:
     return {"write": "k-write", "read": "k-read"}.get(series.kind, "k-evaluate")
 
 
-def _per_second(page: _Page, counts: Sequence[int]) -> list[float]:
+def _per_second(page: Page, counts: Sequence[int]) -> list[float]:
     spans = (page.timeline.span_of(i) for i in range(len(counts)))
     return [n / to_s(end - start) for n, (start, end) in zip(counts, spans, strict=True)]
 
 
 def _error_bars(
-    page: _Page, counts: Sequence[int], at: Callable[[float], float], bottom: float
+    page: Page, counts: Sequence[int], at: Callable[[float], float], bottom: float
 ) -> str:
     """One bar per bin with errors, at least two pixels high: a single lost request must be seen."""
     parts = []
@@ -287,39 +288,39 @@ def _error_bars(
     return "".join(parts)
 
 
-def _latencies(page: _Page) -> None:
+def _latencies(page: Page) -> None:
     for s in page.timeline.series:
         if any(v is not None for v in s.worst):
             _latency(page, s)
 
 
-def _latency(page: _Page, series: Series) -> None:
+def _latency(page: Page, series: Series) -> None:
     values = [max(v, 1000) for v in [*series.p50, *series.worst] if v is not None]
     marks = svg.decades(min(values) / MS, max(values) / MS)
     page.heading("Latency", note=series.kind)
     height = 88.0
-    bottom = _plot(page, height)
+    bottom = plot(page, height)
     span = math.log10(marks[-1] / marks[0])
 
     def at(value: int) -> float:
         return bottom - math.log10(max(value, 1000) / MS / marks[0]) / span * height
 
-    _scale(page, [(at(round(m * MS)), _short_time(m)) for m in marks])
+    scale(page, [(at(round(m * MS)), short_time(m)) for m in marks])
     for style, line in (("max", series.worst), ("p99", series.p99), ("p50", series.p50)):
         points = [None if v is None else (page.centre(i), at(v)) for i, v in enumerate(line)]
         page.add(el("path", svg.title(f"{series.kind}: {style} per bin"), d=svg.path(points),
                     class_=f"line {style}"))  # fmt: skip
-    _legend(page, [("max", "max"), ("p99", "p99"), ("p50", "p50")], page.y + 42)
+    legend(page, [("max", "max"), ("p99", "p99"), ("p50", "p50")], page.y + 42)
     page.y = bottom + GAP
 
 
-def _short_time(ms: float) -> str:
+def short_time(ms: float) -> str:
     if ms >= 1000:  # noqa: PLR2004 - a second
         return f"{numbers.plain(ms / 1000)} s"
     return f"{numbers.plain(ms)} ms" if ms >= 1 else f"{numbers.plain(ms * 1000)} µs"
 
 
-def _levels(page: _Page) -> None:
+def _levels(page: Page) -> None:
     levels = page.timeline.levels
     if not levels:
         return
@@ -338,7 +339,7 @@ def _levels(page: _Page) -> None:
     page.y += GAP / 2
 
 
-def _visible(page: _Page, spans: list[Span]) -> list[Span]:
+def _visible(page: Page, spans: list[Span]) -> list[Span]:
     """Spans at least half a pixel apart, of those nearer the longest: a node that flaps must not make the page grow."""
     seen: list[Span] = []
     for span in spans:
@@ -353,7 +354,7 @@ def _visible(page: _Page, spans: list[Span]) -> list[Span]:
     return seen
 
 
-def _level(page: _Page, node: str, span: Span) -> Markup:
+def _level(page: Page, node: str, span: Span) -> Markup:
     style, label = LEVELS.get(span.name, ("other", span.name))
     left, right = page.x(span.start), page.x(span.end)
     return el(
@@ -365,7 +366,7 @@ def _level(page: _Page, node: str, span: Span) -> Markup:
     )  # fmt: skip
 
 
-def _lags(page: _Page) -> None:
+def _lags(page: Page) -> None:
     lags = page.timeline.lag
     if not lags:
         return
@@ -375,8 +376,8 @@ def _lags(page: _Page) -> None:
     page.heading("Version lag", note="changes behind")
     height = 60.0
     top = svg.nice_top(max([*worst.values(), 1]))
-    bottom = _plot(page, height)
-    _scale(page, [(bottom, "0"), (page.y, numbers.plain(top))])
+    bottom = plot(page, height)
+    scale(page, [(bottom, "0"), (page.y, numbers.plain(top))])
     chosen = sorted(worst, key=lambda node: (-worst[node], node))[:MOST_LAGS]
     for n, node in enumerate(chosen):
         points = _held(page, lags[node], lambda v: bottom - v / top * height)
@@ -400,7 +401,7 @@ def _lags(page: _Page) -> None:
 
 
 def _held(
-    page: _Page, line: Sequence[int | None], at: Callable[[float], float]
+    page: Page, line: Sequence[int | None], at: Callable[[float], float]
 ) -> list[tuple[float, float] | None]:
     """Points of the bins that have a sample; a gap where a node was not heard of for two seconds or three bins."""
     patience = max(3, math.ceil(2 * NS / page.timeline.width))
@@ -417,7 +418,7 @@ def _held(
     return points
 
 
-def _alerts(page: _Page) -> None:
+def _alerts(page: Page) -> None:
     alerts = page.timeline.alerts
     if not alerts:
         return
@@ -436,7 +437,7 @@ def _alerts(page: _Page) -> None:
     page.y += LANE * max(1, sum(end > 0 for end in ends)) + GAP / 2
 
 
-def _alert(page: _Page, mark: Mark, x: float, label: str, row: int | None) -> Markup:
+def _alert(page: Page, mark: Mark, x: float, label: str, row: int | None) -> Markup:
     y = page.y + LANE * (row or 0)
     tip = f"{label} from {mark.source or 'unknown'} at {to_s(mark.t):.3f} s"
     parts = [
@@ -452,7 +453,7 @@ def _alert(page: _Page, mark: Mark, x: float, label: str, row: int | None) -> Ma
     return el("g", *parts)
 
 
-def _wires(page: _Page) -> None:
+def _wires(page: Page) -> None:
     wires = page.timeline.wires
     if not wires:
         return
@@ -471,7 +472,7 @@ def _wires(page: _Page) -> None:
     page.y += GAP / 2
 
 
-def _wire_legend(page: _Page) -> None:
+def _wire_legend(page: Page) -> None:
     x = LEFT
     for style, label in (("ok", "call"), ("retry", "retry"), ("bad", "failed call")):
         page.add(
@@ -487,7 +488,7 @@ def _tick(x: float, y: float, style: str) -> str:
     return f"M{svg.num(x)} {svg.num(y + 12)}v-{height}"
 
 
-def _ticks(page: _Page, lane: WireLane) -> list[Markup]:
+def _ticks(page: Page, lane: WireLane) -> list[Markup]:
     styles = {BAD_TICK: "bad", RETRY_TICK: "retry"}
     lines: dict[str, list[str]] = {}
     for column, kind in sorted(lane.ticks.items()):
@@ -496,7 +497,7 @@ def _ticks(page: _Page, lane: WireLane) -> list[Markup]:
     return [el("path", d="".join(d), class_=f"wire {style}") for style, d in lines.items()]
 
 
-def _left_out(page: _Page, count: int, what: str) -> None:
+def _left_out(page: Page, count: int, what: str) -> None:
     if count > 0:
         page.add(svg.text(LEFT, page.y + 12, f"and {count} {what}", class_="note"))
         page.y += LANE

@@ -21,6 +21,8 @@ from harness.history import (
     FaultEvent,
     Header,
     Invoke,
+    LoadEnd,
+    LoadSecond,
     Note,
     Probe,
     ProbeEnd,
@@ -40,6 +42,8 @@ from reports.timeline import (
     TICKS,
     FaultBand,
     LatencyRow,
+    LoadRun,
+    LoadSpan,
     Mark,
     ProbeRow,
     Series,
@@ -124,6 +128,7 @@ class _Condenser:
         self.faults: dict[int, FaultBand] = {}
         self.wires: dict[str, WireLane] = {}
         self.probes: dict[str, ProbeRow] = {}
+        self.loads: dict[str, LoadRun] = {}
         self.leads: dict[tuple[str, str], str] = {}  # where a probe's name led last
         self.acknowledged = -1  # the newest log position a write was acknowledged at
         self.takes: dict[type[Event], Callable[..., None]] = {
@@ -138,6 +143,8 @@ class _Condenser:
             Note: self.note,
             Probe: self.probe,
             ProbeEnd: self.probe_end,
+            LoadSecond: self.load_second,
+            LoadEnd: self.load_end,
             End: self.end,
         }
 
@@ -166,6 +173,7 @@ class _Condenser:
         timeline.levels, timeline.lag = self.nodes.finish()
         timeline.wires = sorted(self.wires.values(), key=lambda w: (-w.bad, -w.retries, w.link))
         timeline.probes = sorted(self.probes.values(), key=lambda p: p.name)
+        timeline.loads = list(self.loads.values())
         timeline.alerts.sort(key=lambda m: m.t)
         timeline.notes.sort(key=lambda m: m.t)
         return timeline
@@ -235,6 +243,20 @@ class _Condenser:
         row = self.probe_row(event.name)
         row.told, row.skipped = event.sent, event.skipped
         row.latest = max(row.latest, event.latest)
+
+    def load_second(self, event: LoadSecond) -> None:
+        """Reports of one second that came apart are added; the slower one's percentiles stay."""
+        seconds = self.loads.setdefault(event.probe, LoadRun(event.probe)).seconds
+        span = seconds.setdefault(event.t, LoadSpan(event.t))
+        span.requests += event.requests
+        span.failures += event.failures
+        span.users = max(span.users, event.users)
+        span.p50, span.p99 = max(span.p50, event.p50), max(span.p99, event.p99)
+
+    def load_end(self, event: LoadEnd) -> None:
+        load = self.loads.setdefault(event.probe, LoadRun(event.probe))
+        load.totals, load.error = event.totals, event.error
+        self.probe_row(event.probe).sent = sum(total.requests for total in event.totals)
 
     def probe_row(self, name: str) -> ProbeRow:
         row = self.probes.get(name)

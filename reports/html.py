@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from harness.units import NS
 from harness.verdict import Verdict
-from reports import chart, judge, numbers
+from reports import chart, judge, loads, numbers
 from reports.model import Shown
 from reports.text import clean
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from reports.model import Results
     from reports.scenario import Scenario
+    from reports.timeline import Timeline
 
 MOST_EVIDENCE = 60  # lines per check; the rest stays in findings.json
 GLYPHS = {"pass": "✓", "fail": "✗", "unknown": "?", "not shown": "·"}
@@ -66,11 +67,15 @@ def _environment() -> Environment:
         percent=numbers.percent,
         seconds=_seconds,
         ms=_ms,
-        draw=chart.draw,
+        draw=_draw,
         glyphs=GLYPHS,
         most_evidence=MOST_EVIDENCE,
     )
     return environment
+
+
+def _draw(timeline: Timeline, anchor: str) -> Markup:
+    return chart.draw(timeline, anchor, loads.panel)
 
 
 def _finalize(value: Any) -> Any:

@@ -43,6 +43,7 @@ def render(results: Results) -> str:
                 for row in results.recovery
             ],
         ),
+        _loads(results),
         _problems(shown),
         _not_shown(results),
     ]
@@ -74,6 +75,23 @@ def _objective(objective: Objective) -> str:
         return MARKS[Shown.NOT_SHOWN]
     figure = numbers.measured(objective.value, objective.error, objective.unit)
     return f"{markdown(figure)} {MARKS[objective.verdict]}"
+
+
+def _loads(results: Results) -> str:
+    rows = [
+        (
+            markdown(scenario.name),
+            markdown(f"{row.load} {row.endpoint}"),
+            f"{row.requests:,}",
+            f"{row.failures:,}",
+            *(markdown(numbers.quantity(ns / 1e6, "ms")) for ns in (row.p50, row.p95, row.p99)),
+            markdown(row.error),
+        )
+        for scenario in results.scenarios
+        for row in scenario.load
+    ]
+    head = ("scenario", "load", "requests", "failures", "p50", "p95", "p99", "")
+    return "### Load by locust (closed loop)\n\n" + _table(head, rows) if rows else ""
 
 
 def _problems(shown: Sequence[RequirementResult]) -> str:

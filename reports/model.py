@@ -115,6 +115,21 @@ class RecoveryRow(msgspec.Struct, frozen=True, kw_only=True):
     rpo: Objective
 
 
+class LoadRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What locust counted of one kind of request of one load; latencies in ns. `error`: why it can't be relied on."""
+
+    load: str
+    endpoint: str
+    requests: int
+    failures: int
+    unanswered: int
+    p50: int
+    p95: int
+    p99: int
+    max: int
+    error: str = ""
+
+
 class ScenarioResult(msgspec.Struct, frozen=True, kw_only=True):
     """One scenario. `folder` is inside the run folder; `wall` in s; `history_sha256` is "" without a history."""
 
@@ -129,6 +144,7 @@ class ScenarioResult(msgspec.Struct, frozen=True, kw_only=True):
     history_sha256: str
     events: int
     checks: int
+    load: list[LoadRow] = []
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.errors import HistoryError
+from harness.history import LoadTotal
 from harness.verdict import Verdict
 from reports import condense, judge
-from reports.model import Check, ScenarioRecord, ScenarioResult, Shown
+from reports.model import Check, LoadRow, ScenarioRecord, ScenarioResult, Shown
 from reports.store import HISTORY, read_record
 from reports.timeline import Timeline
 
@@ -58,8 +59,29 @@ def load(run_dir: Path, folder: str, taken: set[str]) -> Scenario:
         history_sha256=_digest(place / HISTORY),
         events=story.events if story else 0,
         checks=len(checks),
+        load=_loads(story) if story else [],
     )
     return Scenario(result, checks, story, problem)
+
+
+def _loads(story: Timeline) -> list[LoadRow]:
+    """One row for each kind of request; one that says why for a load without any."""
+    return [
+        LoadRow(
+            load=load.name,
+            endpoint=total.name,
+            requests=total.requests,
+            failures=total.failures,
+            unanswered=total.unanswered,
+            p50=total.p50,
+            p95=total.p95,
+            p99=total.p99,
+            max=total.worst,
+            error=load.error,
+        )
+        for load in story.loads
+        for total in load.totals or [LoadTotal(name="", requests=0)]
+    ]
 
 
 def _timeline(place: Path) -> tuple[Timeline | None, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from harness.history import Header
+from harness.history import Header, LoadTotal
 
 TICKS = 900  # columns into which calls on the wire are drawn
 NO_ANSWER = "no answer"
@@ -111,6 +111,35 @@ class ProbeRow:
 
 
 @dataclass(slots=True)
+class LoadSpan:
+    """One second of a load, until `t`. Percentiles are 0 where nothing was answered."""
+
+    t: int
+    requests: int = 0
+    failures: int = 0
+    users: int = 0
+    p50: int = 0
+    p99: int = 0
+
+
+@dataclass(slots=True)
+class LoadRun:
+    """What locust made of one load. `kind`: of its requests, "evaluate", "write" …; `error`: why its totals can't be relied on."""
+
+    name: str
+    seconds: dict[int, LoadSpan] = field(default_factory=dict)
+    totals: list[LoadTotal] = field(default_factory=list)
+    error: str = ""
+
+    @property
+    def kind(self) -> str:
+        return self.totals[0].name if self.totals else ""
+
+    def spans(self) -> list[LoadSpan]:
+        return [self.seconds[t] for t in sorted(self.seconds)]
+
+
+@dataclass(slots=True)
 class WireLane:
     """Calls on one link: how many, and which columns of the drawing have one (with its gravest kind)."""
 
@@ -143,6 +172,7 @@ class Timeline:
     left_out: int = 0  # alerts and notes beyond MOST_NOTES
     wires: list[WireLane] = field(default_factory=list)
     probes: list[ProbeRow] = field(default_factory=list)
+    loads: list[LoadRun] = field(default_factory=list)
 
     def span_of(self, index: int) -> tuple[int, int]:
         """Start and end of a bin."""

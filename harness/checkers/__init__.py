@@ -17,6 +17,7 @@ from harness.checkers.durability import Durability
 from harness.checkers.exclusive import Exclusive
 from harness.checkers.hot_spot import HotSpot
 from harness.checkers.levels import Levels
+from harness.checkers.load_totals import LoadTotals
 from harness.checkers.mitigation import Mitigation
 from harness.checkers.names import Names
 from harness.checkers.open_streams import OpenStreams
@@ -57,6 +58,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Exclusive,
         HotSpot,
         Levels,
+        LoadTotals,
         Mitigation,
         Names,
         OpenStreams,

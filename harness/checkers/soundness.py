@@ -9,7 +9,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from harness.checkers.base import clock, fault_text
-from harness.history import Stall, Stream
+from harness.history import LoadEnd, Probe, Stall, Stream
 from harness.units import to_s
 
 if TYPE_CHECKING:
@@ -32,7 +32,25 @@ def run_doubts(history: History) -> list[str]:
         return ["the history has no end: the run was cut short"]
     if history.end.error:
         return [f"the run ended with an error: {history.end.error}"]
-    return ["the history's last line was cut short"] if history.truncated else []
+    cut = ["the history's last line was cut short"] if history.truncated else []
+    return cut + load_doubts(history)
+
+
+def load_doubts(history: History) -> list[str]:
+    """What was measured beside a load that was lost, or was none, was not measured under it."""
+    ends = {end.probe: end for end in history.of(LoadEnd)}
+    doubts = []
+    for start in history.of(Probe):
+        if start.kind != "load":
+            continue
+        end = ends.get(start.name)
+        if end is None:
+            doubts.append(f"the load {start.name} never said that it was done")
+        elif end.error:
+            doubts.append(f"the load {start.name}: {end.error}")
+        elif not sum(total.requests for total in end.totals):
+            doubts.append(f"the load {start.name} sent nothing")
+    return doubts
 
 
 def fault_doubts(history: History, until: int) -> list[str]:

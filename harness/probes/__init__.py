@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.probes.alerts import AlertProbe
 from harness.probes.evaluate import EvaluateProbe
+from harness.probes.load import LoadProbe
 from harness.probes.processes import ProcessesProbe
 from harness.probes.read import ReadProbe
 from harness.probes.site import Probe, Site
@@ -19,6 +20,7 @@ AnyProbe = (
     | StatusProbe
     | AlertProbe
     | ProcessesProbe
+    | LoadProbe
 )
 
 # The names by which a scenario calls them.
@@ -30,6 +32,7 @@ PROBES: dict[str, type[AnyProbe]] = {
     "status": StatusProbe,
     "alerts": AlertProbe,
     "processes": ProcessesProbe,
+    "load": LoadProbe,
 }
 
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
     "AlertProbe",
     "AnyProbe",
     "EvaluateProbe",
+    "LoadProbe",
     "Probe",
     "ProcessesProbe",
     "ReadProbe",

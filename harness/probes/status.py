@@ -101,7 +101,7 @@ class _Asking:
 
 async def ask_status(site: Site, client: Client, node: str, timeout: float) -> Status:  # noqa: ASYNC109 - the client's own timer
     """One question; the answer's `t` is when it came. Never raises what the platform does wrong."""
-    how, origin = site.target.status, site.origin_ns
+    how, origin, asked = site.target.status, site.origin_ns, site.now()
     try:
         response = await client.request(
             "GET", how.path, headers=fill_headers(how.headers), timeout=timeout
@@ -112,7 +112,8 @@ async def ask_status(site: Site, client: Client, node: str, timeout: float) -> S
     if response.error:
         return Status(t=at, node=node, ok=False, error=response.error)
     try:
-        return _read(site, node, at, msgspec.json.decode(response.body, type=dict[str, Any]))
+        body = msgspec.json.decode(response.body, type=dict[str, Any])
+        return _read(site, node, asked, at, body)
     except (msgspec.DecodeError, msgspec.ValidationError):
         return Status(t=at, node=node, ok=False, error=INVALID)
 
@@ -127,7 +128,7 @@ class _RawTransition(msgspec.Struct):
     reason: str = ""
 
 
-def _read(site: Site, node: str, at: int, body: dict[str, Any]) -> Status:
+def _read(site: Site, node: str, asked: int, at: int, body: dict[str, Any]) -> Status:
     how = site.target.status
     position = pointer(how.position)(body)
     told = msgspec.convert(pointer(how.transitions)(body) or [], list[_RawTransition])
@@ -146,6 +147,7 @@ def _read(site: Site, node: str, at: int, body: dict[str, Any]) -> Status:
             for item in told
         ],
         data={key: trim(value) for key, value in body.items() if key not in known},
+        asked=asked,
     )
 
 

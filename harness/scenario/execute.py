@@ -24,8 +24,9 @@ from harness.history_io import HistoryWriter
 from harness.network.script import Script as Answers
 from harness.network.toxiproxy import CARRY_RESETS
 from harness.network.wiretap import Wiretap
-from harness.probes import AnyProbe, Site
+from harness.probes import AnyProbe, LoadProbe, Site
 from harness.probes.calendar import advance
+from harness.probes.load import RunningLoad
 from harness.probes.objects import list_objects
 from harness.probes.versions import read_versions
 from harness.probes.write import Receipt
@@ -170,6 +171,7 @@ class _Run:
     taps: dict[str, Wiretap] = field(default_factory=dict)
     in_force: list[_InForce] = field(default_factory=list)
     probes: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = field(default_factory=dict)
+    loads: dict[str, RunningLoad] = field(default_factory=dict)
     faults: int = 0
     receipts: dict[str, list[Receipt]] = field(default_factory=dict)  # by write probe
     moved: int = 0  # ns, by which calendars were moved on
@@ -201,12 +203,15 @@ class _Run:
             self.cluster = cluster
             async with cluster:
                 await self._bring_up(cluster)
+                await self._prepare_loads()
                 self.tell("ready", "")
                 await _pass_gate(gates.begin, GATE_LIMIT_S)
                 await self._timeline(cluster)
                 self.tell("over", "")
                 await _pass_gate(gates.end, END_LIMIT_S)
         finally:
+            for load in self.loads.values():
+                await load.close()
             for tap in self.taps.values():
                 await tap.close()
 
@@ -242,6 +247,12 @@ class _Run:
                 f"after {CONVERGE_LIMIT_S:.0f} s: {missing}; {cluster!r}"
             )
 
+    async def _prepare_loads(self) -> None:
+        """Locust takes seconds to start, which are none of the timeline's."""
+        for probe in self.scenario.probes:
+            if isinstance(probe, LoadProbe):
+                self.loads[probe.name] = await probe.prepare(self.site, self.plan.state_dir)
+
     async def _carry_resets(self, cluster: Cluster) -> None:
         """Where a tap is to reset, its RST must reach the caller as one; a proxy in between makes a FIN of it."""
         rules = [(tap.link, tap.rules) for tap in self.scenario.taps]
@@ -275,7 +286,8 @@ class _Run:
         by_name = {probe.name: probe for probe in self.scenario.probes}
         for name in names:
             stop = asyncio.Event()
-            task = asyncio.create_task(by_name[name].run(self.site, stop), name=name)
+            runs = self.loads.get(name, by_name[name])
+            task = asyncio.create_task(runs.run(self.site, stop), name=name)
             self.probes[name] = (task, stop)
 
     def _probes_alive(self) -> None:

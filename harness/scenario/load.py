@@ -40,6 +40,7 @@ from harness.units import Seconds
 from harness.yamlspec import Marks, Tree, nearest
 
 SUFFIX = ".yaml"
+APART = {"topologies", "load"}
 MOST_ROUNDS = 1000
 
 
@@ -78,11 +79,12 @@ class _Repeat:
 
 
 def find_scenarios(paths: Iterable[Path]) -> list[Path]:
-    """All scenario files at or below `paths`, sorted; topologies (in folders named so) are left out."""
+    """All scenario files at or below `paths`, sorted; topologies, and load below them (in folders named so), are left out."""
     found: set[Path] = set()
     for path in paths:
         if path.is_dir():
-            found |= {file for file in path.rglob(f"*{SUFFIX}") if "topologies" not in file.parts}
+            files = path.rglob(f"*{SUFFIX}")
+            found |= {file for file in files if not APART & set(file.relative_to(path).parts)}
         else:
             found.add(path)
     return sorted(found)
@@ -321,6 +323,8 @@ class _Words:
         "link": "link",
         "links": "link",
         "group": "client group",
+        "groups": "client group",
+        "load": "probe",
         "call": "call",
         "away_from": "node",
     }

@@ -79,6 +79,8 @@ class Ofrep:
         self._answers: dict[Resolution, bytes] = {}
         self._pieces: dict[Resolution, Piece] = {}
         self._keys: tuple[str | None, int, list[str]] = (None, 0, [])
+        self.evaluations = 0  # requests for one flag, however they were answered
+        self.bulk_evaluations = 0
 
     def __repr__(self) -> str:
         return (
@@ -114,6 +116,7 @@ class Ofrep:
         count, name = self._popularity.count, (org, key)
 
         def evaluate(body: bytes) -> Answer:
+            self.evaluations += 1
             wait = admit(org)
             if wait:
                 return too_many(wait)
@@ -135,6 +138,7 @@ class Ofrep:
     def _shared(self, org: str, key: str, known: list[bytes], _: bytes) -> bytes:
         """To GET: the answer that is everybody's, while the flag is hot and the same for all."""
         view = self._view
+        self.evaluations += 1
         wait = view.admit(org)
         if wait:
             return too_many(wait)
@@ -195,6 +199,7 @@ class Ofrep:
 
     def _bulk(self, org: str, known: list[bytes], body: bytes) -> bytes:
         view = self._view
+        self.bulk_evaluations += 1
         wait = view.admit(org)
         if wait:
             return too_many(wait)

@@ -139,6 +139,7 @@ class Pop:
     """
 
     raw = False  # whether the store takes snapshots whose definitions are bytes
+    counts_all = True  # whether it answers all requests of its node itself
 
     def __init__(
         self,
@@ -175,7 +176,8 @@ class Pop:
         self.fallbacks = 0
         self._grace: asyncio.TimerHandle | None = None
         self._tasks = Tasks()
-        self.server = HttpServer(Ofrep(self, self.make_routes(), self.popularity), quick=BULK)
+        self.ofrep = Ofrep(self, self.make_routes(), self.popularity)
+        self.server = HttpServer(self.ofrep, quick=BULK)
         self.store.listen(self._arrived)
 
     def __repr__(self) -> str:
@@ -453,6 +455,8 @@ class Pop:
 
     def _counters(self) -> Counters:
         return Counters(
+            evaluations=self.ofrep.evaluations if self.counts_all else None,
+            bulk_evaluations=self.ofrep.bulk_evaluations if self.counts_all else None,
             polls=self.degradation.polls,
             polls_failed=self.degradation.polls_failed,
             lookups=self.lookups.lookups if self.lookups else 0,

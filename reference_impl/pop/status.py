@@ -84,6 +84,8 @@ class BreakerStatus(msgspec.Struct, frozen=True):
 class Counters(msgspec.Struct, frozen=True, kw_only=True):
     """All since the node's start, but for `subscribers` and `connections`, which are those of now."""
 
+    evaluations: int | None  # requests for one flag; None where workers answer, each for itself
+    bulk_evaluations: int | None  # for all of an organisation's
     polls: int
     polls_failed: int  # after all attempts
     lookups: int  # at the origin, each with its attempts

@@ -11,6 +11,8 @@ from harness.history import (
     Filled,
     Header,
     Invoke,
+    LoadEnd,
+    LoadTotal,
     Objects,
     Phase,
     Probe,
@@ -194,6 +196,18 @@ class Builder:
 
     def filled(self, t, mib, flags=1000):
         return self.add(Filled(t=ns(t), flags=flags, size=round(mib * 2**20)))
+
+    def load(self, start, end, requests, *, unanswered=0, probe="load", name="evaluate", error=""):
+        """Locust's last word: so many requests between the two."""
+        total = LoadTotal(name=name, requests=requests, failures=unanswered, unanswered=unanswered)
+        return self.add(
+            LoadEnd(t=ns(end), start=ns(start), probe=probe, totals=[total], error=error)
+        )
+
+    def counted(self, t, count, *, node="pop-a", took=0.002, **more):
+        """A status asked for `took` s before `t`, with the node's count."""
+        data = {"counters": {"evaluations": count}}
+        return self.status(t, node, asked=ns(t - took), data=data, **more)
 
     def alert(self, t, name, sender="", **data):
         return self.add(Alert(t=ns(t), name=name, sender=sender, data=data))

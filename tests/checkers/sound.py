@@ -9,6 +9,7 @@ from harness.checkers.answers import Expected
 from harness.checkers.levels import Step
 from harness.checkers.procedure import Sign
 from harness.checkers.staleness import Cadence
+from harness.history import Attempt
 
 
 def outage(b=None, *, heal=8.0, gap=0.3):
@@ -603,12 +604,25 @@ def mitigation():
     ), b  # fmt: skip
 
 
+def load_totals():
+    b = Builder().fault(3.0, 6.0).probe("users", interval=0.1, budget=0.05)
+    for n in range(100):
+        t = n * 0.1 + 0.05
+        b.request("users", t, attempts=[Attempt(ns(t), ns(t + 0.001))])
+        # 50 requests of the load each second from 1 s to 9 s, one of the probe's before each look.
+        b.counted(t + 0.03, 7 + n + 1 + min(max(n - 9, 0), 80) * 5)
+    b.load(1.0, 9.0, 400)
+    return CHECKERS["load_totals"](
+        requirement="E3", load="load", nodes=("pop-a",), probes=("users",)
+    ), b
+
+
 SOUND = {
     f.__name__: f
     for f in (
         absent, alert, answers, autoscaling, availability, backups, bounded, breaker, called, counter_rate, counter_share, durability, exclusive,
-        hot_spot, levels, mitigation, names, open_streams, placement, prewarm, procedure, propagation, reconnect_spread, reconvergence, recovery,
-        replacement, retries, route, shared_memory, shared_store, shedding, staleness, status_field, stream, untouched, versions,
+        hot_spot, levels, load_totals, mitigation, names, open_streams, placement, prewarm, procedure, propagation, reconnect_spread, reconvergence,
+        recovery, replacement, retries, route, shared_memory, shared_store, shedding, staleness, status_field, stream, untouched, versions,
     )
 }  # fmt: skip
 END = {"autoscaling": 20.0, "breaker": 12.0, "hot_spot": 20.0}

@@ -16,6 +16,7 @@ from harness.history import (
     End,
     FaultEvent,
     Invoke,
+    LoadEnd,
     Objects,
     Probe,
     ProbeEnd,
@@ -108,6 +109,22 @@ def test_nothing_seen_never_passes(name):
 def test_an_empty_history_never_passes(name):
     header = sound(name).header
     assert Verdict.PASS not in verdicts(name, History(header, [End(t=ns(10))]))
+
+
+LOST_LOADS = {
+    "it never ended": [],
+    "a worker was lost": [LoadEnd(t=ns(9), start=ns(1), probe="more", error="worker 1 ended")],
+    "it sent nothing": [LoadEnd(t=ns(9), start=ns(1), probe="more")],
+}
+
+
+@pytest.mark.parametrize("name", SOUND)
+@pytest.mark.parametrize("how", LOST_LOADS)
+def test_beside_a_load_that_was_lost_nothing_was_measured_under_it(name, how):
+    history = sound(name)
+    began = Probe(t=ns(1), name="more", kind="load")
+    spoiled = History(history.header, [*history.events, began, *LOST_LOADS[how]])
+    assert set(verdicts(name, spoiled)) == {Verdict.UNKNOWN}
 
 
 SPOILED_FAULTS = {

@@ -172,6 +172,7 @@ CASES = [
         "availability",
     ),
     Case("weightless", "E4", "e4-hot-spot", ("program=tests.broken.weightless",), "hot_spot"),
+    Case("uncounted", "E3", "load-totals", ("program=tests.broken.uncounted",), "load_totals"),
     Case("snapshots-stop", "B2", "b2-short", ("program=tests.broken.idle_backup",), "backups"),
     Case("keeps-a-day", "B2", "b2-short", ("backup.hourly.keep=100000",), "backups"),
     Case("one-region", "B3", "b3-short", ("backup.daily.stores=[store-us]",), "backups"),

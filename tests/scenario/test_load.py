@@ -6,8 +6,8 @@ from faults.crash import Crash
 from harness.cli import main
 from harness.conformance import waves
 from harness.errors import SpecError, SquallError
-from harness.scenario.load import check_faults, load_scenario
-from harness.scenario.model import Fill, Heal, Inject, Phase
+from harness.scenario.load import check_faults, find_scenarios, load_scenario
+from harness.scenario.model import Fill, Heal, Inject, Phase, Start
 from harness.units import Seconds
 from tests.conformance.support import SCENARIOS
 from tests.small import SCENARIO, write_small
@@ -133,3 +133,53 @@ def test_probes_are_begun_once_and_before_they_are_ended(tmp_path, old, new, mes
     path.write_text(steps_of(LATE.replace(old, new)))
     with pytest.raises(SpecError, match=message):
         load_scenario(path)
+
+
+LOAD = (
+    "  - load: {name: load, users: 3, shape: {kind: KIND}}\nsteps:\n  - start: {probes: [load]}\n"
+)
+
+
+def with_load(tmp_path, kind="steady", more=""):
+    path = write_small(tmp_path)
+    path.write_text(SCENARIO.replace("steps:\n", LOAD.replace("KIND", kind) + more))
+    return path
+
+
+def test_a_load_has_its_shape_and_is_begun_by_a_step(tmp_path):
+    scenario = load_scenario(with_load(tmp_path))
+    assert [(p.name, p.kind) for p in scenario.probes] == [("users", "evaluate"), ("load", "load")]
+    assert scenario.steps[0] == Start(("load",))
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "said"),
+    [
+        ("rmap", "", "kind: unknown value 'rmap'; did you mean 'ramp'"),
+        ("ramp", "", "a ramp needs `over`"),
+        ("steady", "  - start: {probes: [laod]}\n", "no probe 'laod' here; did you mean 'load'"),
+        ("steady", "  - start: {probes: [load]}\n", "the probe 'load' was begun before"),
+    ],
+)
+def test_a_load_that_can_not_be_is_said_with_its_line(tmp_path, kind, more, said):
+    path = with_load(tmp_path, kind, more)
+    with pytest.raises(SpecError, match=f"{path}:[0-9]+: .*{said}"):
+        load_scenario(path)
+
+
+def test_a_load_in_an_unknown_group_ends_with_one_line_and_exit_code_2(tmp_path, capsys):
+    path = with_load(tmp_path)
+    path.write_text(path.read_text().replace("users: 3", "group: asia"))
+    assert main(["run", str(path), "--out", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no client group 'asia'" in line
+
+
+def test_load_is_apart_from_what_a_run_collects_until_it_is_asked_for(tmp_path):
+    path = write_small(tmp_path)
+    apart = tmp_path / "load" / "long.yaml"
+    apart.parent.mkdir()
+    apart.write_text(SCENARIO)
+    assert find_scenarios([tmp_path]) == [path]
+    assert find_scenarios([apart.parent]) == [apart]
+    assert find_scenarios([apart]) == [apart]

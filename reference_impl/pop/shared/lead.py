@@ -79,6 +79,7 @@ class Lead(Pop):
     """A `Pop` that publishes its flags and its level to its workers, and listens for what they pass on."""
 
     raw = True
+    counts_all = False
     store: SharedStore
 
     def __init__(

@@ -123,6 +123,14 @@ def site():
     made.close()
 
 
+def test_each_request_is_counted_once_however_it_is_answered(site):
+    for path, times in (("/boolean", 3), ("/unheard-of", 2), ("", 4)):
+        for _ in range(times):
+            site.post(path)
+    site.post("/boolean", b"{", **{"X-Org-Id": "other"})
+    assert (site.ofrep.evaluations, site.ofrep.bulk_evaluations) == (6, 4)
+
+
 @pytest.fixture
 def provider(site):
     made = OFREPProvider(site.url)
