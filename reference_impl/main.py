@@ -24,6 +24,7 @@ from reference_impl.api.role import Api
 from reference_impl.backup.restorer import Restorer
 from reference_impl.backup.role import BackupNode
 from reference_impl.balancer.role import Balancer
+from reference_impl.capacity.role import Advisor
 from reference_impl.config import ConfigError, NodeConfig, load
 from reference_impl.crew import Crew, Keeper
 from reference_impl.database.role import Database
@@ -42,6 +43,7 @@ CrewFactory = Callable[[NodeConfig, Env], Crew | None]
 STOP_WITHIN = 2.0  # s
 
 ROLES: Mapping[str, RoleFactory] = {
+    "advisor": Advisor,
     "alerts": AlertSink,
     "anycast": Anycast,
     "api": Api,

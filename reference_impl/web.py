@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from reference_impl.propagation.fanout import FanOut, last_event_id
-from reference_impl.propagation.sse import CONTENT_TYPE
+from reference_impl.propagation.sse import CONTENT_TYPE, ROLE_HEADER
 from reference_impl.resilience.errors import INVALID, SERVICE_UNAVAILABLE, CallError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -103,7 +103,7 @@ def stream_handler(fanout: FanOut) -> Handler:
         )
         try:
             await response.prepare(request)
-            await fanout.serve(last_id, response.write)
+            await fanout.serve(last_id, response.write, request.headers.get(ROLE_HEADER, ""))
         except CallError as error:
             if error.kind in (SERVICE_UNAVAILABLE, INVALID):
                 return response

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol
 import msgspec
 
 from reference_impl.alerts.sender import AlertSender
+from reference_impl.capacity.echo import Echo
 from reference_impl.config import Positive
 from reference_impl.dns.resolver import Resolver, ResolverSettings
 from reference_impl.kv.redis import RedisKV
@@ -147,12 +148,13 @@ class Pop:
         self.compiled = self.make_flags()
         self.fanout = FanOut(self.store, settings)
         self.alerts = AlertSender(config.name, config.upstreams("alerts"), self._http, env)
+        self.echo = Echo(self._http)
         self.kv = kv or self._redis()
         self.resolver = Resolver(config.upstreams("dns"), settings.resolver, env.random)
         self.origin = origin or self._http_origin()
         self.lookups = self._read_through()
         self.degradation = self.make_degradation()
-        self.subscriber = self._follow(client or HttpStreamClient(self._http))
+        self.subscriber = self._follow(client or HttpStreamClient(self._http, config.role))
         self.fallbacks = 0
         self._grace: asyncio.TimerHandle | None = None
         self._tasks = Tasks()
@@ -237,6 +239,7 @@ class Pop:
             alert=self.alerts,
             connected=self._connected,
             disconnected=self._disconnected,
+            beat=self.echo,
             raw=self.raw,
         )
 
@@ -255,6 +258,7 @@ class Pop:
         """See `Role.stop`."""
         self.fanout.suspend("stopping")
         self._cancel_grace()
+        self.echo.stop()
         await self._tasks.stop()
         if self.lookups is not None:
             await self.lookups.close()

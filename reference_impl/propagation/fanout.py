@@ -20,8 +20,9 @@ NOTHING: Final = -1  # the position of a subscriber that has no data
 class _Subscription:
     """`at`: the last position that was sent. `wake` is set when there is news or the end."""
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, role: str) -> None:
         self.at = at
+        self.role = role
         self.wake = asyncio.Event()
         self.write: asyncio.Timeout | None = None  # the write under way
         self.write_from = 0  # the store's position when it began
@@ -31,13 +32,17 @@ class _Subscription:
 
 
 class FanOut:
-    """Serves what `store` knows to any number of subscribers; a slow one is dropped and may resume by id."""
+    """Serves what `store` knows to any number of subscribers; a slow one is dropped and may resume by id.
 
-    def __init__(self, store: Store, settings: FanOutSettings) -> None:
+    `stamped`: heartbeats say when they were sent, for those who echo them.
+    """
+
+    def __init__(self, store: Store, settings: FanOutSettings, *, stamped: bool = False) -> None:
         self.store = store
         self.settings = settings
         self.refusing: str | None = None  # why no stream is served now
         self.dropped = 0
+        self._stamped = stamped
         self._subscriptions: set[_Subscription] = set()
         self._encoded: dict[int, bytes] = {}
         self._snapshot: tuple[int, bytes] | None = None
@@ -50,6 +55,10 @@ class FanOut:
     @property
     def subscribers(self) -> int:
         return len(self._subscriptions)
+
+    def of_role(self, role: str) -> int:
+        """How many of them said that they are of this role."""
+        return sum(subscription.role == role for subscription in self._subscriptions)
 
     @property
     def unready(self) -> str | None:
@@ -65,15 +74,15 @@ class FanOut:
     def resume(self) -> None:
         self.refusing = None
 
-    async def serve(self, last_id: int | None, write: Write) -> None:
-        """Write the stream to one subscriber that has everything up to `last_id` (None: nothing).
+    async def serve(self, last_id: int | None, write: Write, role: str = "") -> None:
+        """Write the stream to one subscriber that has everything up to `last_id` (None: nothing) and says it is a `role`.
 
         Returns when the server ends the stream. Raises `CallError`: SERVICE_UNAVAILABLE when it can't be served,
         TIMEOUT when the subscriber is too slow; and whatever `write` raises.
         """
         if reason := self.unready:
             raise CallError(SERVICE_UNAVAILABLE, reason)
-        subscription = _Subscription(NOTHING if last_id is None else last_id)
+        subscription = _Subscription(NOTHING if last_id is None else last_id, role)
         self._subscriptions.add(subscription)
         try:
             await self._pump(subscription, write)
@@ -87,7 +96,8 @@ class FanOut:
             subscription.wake.clear()
             chunk = self._next(subscription)
             if loop.time() >= beat_at and subscription.at >= self.store.seq:
-                chunk += sse.encode(Heartbeat(self.store.seq))
+                at = round(loop.time() * 1e9) if self._stamped else 0
+                chunk += sse.encode(Heartbeat(self.store.seq, at))
                 beat_at = loop.time() + self.settings.heartbeat
             if chunk:
                 await self._write(subscription, write, chunk)

@@ -40,6 +40,9 @@ class _Gap(Exception):  # noqa: N818 - it is no failure of the call
 def _nothing() -> None: ...
 
 
+def _unheard(_upstream: Upstream, _beat: Heartbeat) -> None: ...
+
+
 class Subscriber:
     """Keeps `sink` up to date. `state`, `upstream` and `error` tell how it goes; `run` never returns.
 
@@ -58,9 +61,10 @@ class Subscriber:
         alert: Alert,
         connected: Callable[[], None] = _nothing,
         disconnected: Callable[[], None] = _nothing,
+        beat: Callable[[Upstream, Heartbeat], None] = _unheard,
         raw: bool = False,
     ) -> None:
-        """`raw`: the sink takes snapshots whose definitions are bytes."""
+        """`beat` is called with each heartbeat. `raw`: the sink takes snapshots whose definitions are bytes."""
         if not upstreams:
             raise ValueError("a subscriber needs an upstream")
         self.upstreams = tuple(upstreams) if settings.failover else tuple(upstreams[:1])
@@ -76,6 +80,7 @@ class Subscriber:
         self._alert = alert
         self._on_connected = connected
         self._on_disconnected = disconnected
+        self._on_beat = beat
         self._left: Upstream | None = None  # the upstream whose failure we are getting over
         self._resync = False
         self._nudged = asyncio.Event()
@@ -246,6 +251,7 @@ class Subscriber:
                 if message.seq > self.sink.seq:
                     raise _Gap
                 stream.gaps = 0
+                self._on_beat(stream.upstream, message)
             case _:
                 pass  # old news
         if not stream.established:
