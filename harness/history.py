@@ -175,6 +175,21 @@ class Alert(Event, frozen=True, tag="alert"):
     data: dict[str, object] = {}
 
 
+class Recommendation(Event, frozen=True, tag="recommendation"):
+    """The platform recommends to add something (`kind`) because `metric` of `node` is `value`, above `threshold`; or it
+    withdraws that. `state`: "raised", "withdrawn". `t`: when it said so, by its own clock; `seen` when it was read.
+    """
+
+    n: int
+    kind: str
+    node: str
+    metric: str
+    value: float
+    threshold: float
+    state: str
+    seen: int = 0
+
+
 class Resolved(Event, frozen=True, tag="resolved"):
     """A client learnt, or failed to learn, where a name leads; `asked` is when it began to ask.
 
@@ -213,13 +228,15 @@ class FaultEvent(Event, frozen=True, tag="fault"):
 class Processes(Event, frozen=True, tag="processes"):
     """The processes of a node as the kernel showed them, or why they could not be seen (`error`).
 
-    `memory`: the proportional share (PSS, bytes) of each, -1 where it can't be read.
+    `memory`: the proportional share (PSS, bytes) of each, -1 where it can't be read. `cpu`: the CPU time (ns) that each has
+    used so far.
     """
 
     node: str
     pids: list[int] = []
     names: list[str] = []
     memory: list[int] = []
+    cpu: list[int] = []
     error: str = ""
 
 
@@ -300,6 +317,7 @@ AnyEvent = (
     | Wire
     | Status
     | Alert
+    | Recommendation
     | Resolved
     | FaultEvent
     | Processes

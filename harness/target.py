@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
     Getter = Callable[[object], object]
 
-CAPABILITIES = ("evaluate", "write", "read", "subscribe", "status", "alerts", "clock")
+CAPABILITIES = (
+    "evaluate",
+    "write",
+    "read",
+    "subscribe",
+    "status",
+    "alerts",
+    "clock",
+    "recommendations",
+)
 
 
 def _no_headers() -> dict[str, str]:
@@ -117,6 +126,15 @@ class AlertsQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class RecommendationsQuery:
+    """Where a node that watches the others' load says what to add; ``{n}`` is the number of the last entry known."""
+
+    path: str = "/recommendations?since={n}"
+    headers: dict[str, str] = field(default_factory=_no_headers)
+    recommendations: str = "recommendations"
+
+
+@dataclass(frozen=True, slots=True)
 class ClockControl:
     """How a node's calendar is moved on by ``{n}`` s, and where its status says that what became due is done."""
 
@@ -139,6 +157,7 @@ class Target:
     status: StatusQuery = field(default_factory=StatusQuery)
     alerts: AlertsQuery = field(default_factory=AlertsQuery)
     clock: ClockControl = field(default_factory=ClockControl)
+    recommendations: RecommendationsQuery = field(default_factory=RecommendationsQuery)
     capabilities: tuple[str, ...] = CAPABILITIES
 
     def __post_init__(self) -> None:

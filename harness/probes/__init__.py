@@ -6,6 +6,7 @@ from harness.probes.alerts import AlertProbe
 from harness.probes.evaluate import EvaluateProbe
 from harness.probes.processes import ProcessesProbe
 from harness.probes.read import ReadProbe
+from harness.probes.recommendations import RecommendationsProbe
 from harness.probes.site import Probe, Site
 from harness.probes.status import StatusProbe
 from harness.probes.subscribe import SubscribeProbe
@@ -19,6 +20,7 @@ AnyProbe = (
     | StatusProbe
     | AlertProbe
     | ProcessesProbe
+    | RecommendationsProbe
 )
 
 # The names by which a scenario calls them.
@@ -30,6 +32,7 @@ PROBES: dict[str, type[AnyProbe]] = {
     "status": StatusProbe,
     "alerts": AlertProbe,
     "processes": ProcessesProbe,
+    "recommendations": RecommendationsProbe,
 }
 
 __all__ = [
@@ -40,6 +43,7 @@ __all__ = [
     "Probe",
     "ProcessesProbe",
     "ReadProbe",
+    "RecommendationsProbe",
     "Site",
     "StatusProbe",
     "SubscribeProbe",

@@ -187,7 +187,9 @@ def test_a_flipped_bit_is_noticed_and_the_older_backup_used(on_platform):
         await platform.settled()
         await insert(db, 2)
         await platform.shipped(db)
-        newest = platform.archives() - older  # past the platform's midnight a daily copy in each store too
+        newest = (
+            platform.archives() - older
+        )  # past the platform's midnight a daily copy in each store too
         for each in newest:
             flip(each)
         done = await platform.restorer.restore()
