@@ -16,6 +16,7 @@ from harness.checkers.levels import Levels
 from harness.checkers.names import Names
 from harness.checkers.procedure import Procedure
 from harness.checkers.propagation import Propagation
+from harness.checkers.recommended import Recommended
 from harness.checkers.reconnect_spread import ReconnectSpread
 from harness.checkers.reconvergence import Reconvergence
 from harness.checkers.recovery import Recovery
@@ -44,6 +45,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Names,
         Procedure,
         Propagation,
+        Recommended,
         ReconnectSpread,
         Reconvergence,
         Recovery,

@@ -16,6 +16,7 @@ from harness.history import (
     Probe,
     ProbeEnd,
     Processes,
+    Recommendation,
     Resolved,
     Stall,
     Status,
@@ -178,8 +179,8 @@ class Builder:
             )
         )
 
-    def processes(self, t, pids, memory=None, *, node="pop-a", names=None, error=""):
-        """`memory` in MiB, the same for all or one for each."""
+    def processes(self, t, pids, memory=None, *, node="pop-a", names=None, error="", cpu=0.0):
+        """`memory` in MiB, the same for all or one for each. `cpu` in s, of each."""
         share = [memory or 1] * len(pids) if not isinstance(memory, list) else memory
         return self.add(
             Processes(
@@ -188,6 +189,7 @@ class Builder:
                 pids=list(pids),
                 names=names or [f"worker-{n}" for n in range(len(pids))],
                 memory=[round(each * 2**20) for each in share],
+                cpu=[ns(cpu) for _ in pids],
                 error=error,
             )
         )
@@ -197,6 +199,15 @@ class Builder:
 
     def alert(self, t, name, sender="", **data):
         return self.add(Alert(t=ns(t), name=name, sender=sender, data=data))
+
+    def recommends(self, t, state="raised", value=30.0, **more):
+        """By default a stream server, for 30 connections where 20 are the threshold."""
+        self.recommended = getattr(self, "recommended", 0) + 1
+        given = {"kind": "add_stream_server", "node": "stream-1", "metric": "connections"} | more
+        given = {"threshold": 20.0} | given
+        return self.add(
+            Recommendation(t=ns(t), n=self.recommended, state=state, value=value, **given)
+        )
 
     def moved(self, t, by, total, *, settled=True):
         """The platform's calendar was moved on by `by` s, by `total` s so far."""

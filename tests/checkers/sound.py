@@ -216,6 +216,21 @@ def alert():
     ), b
 
 
+def recommended():
+    b = Builder().fault(3.0, 6.0, label="crowd").probe("feed", "recommendations")
+    b.recommends(4.0).recommends(7.0, "withdrawn", 10.0)
+    return CHECKERS["recommended"](
+        requirement="S4",
+        kind="add_stream_server",
+        node="stream-1",
+        metric="connections",
+        threshold=20.0,
+        fault="crowd",
+        within=2.0,
+        withdrawn=2.0,
+    ), b
+
+
 def names():
     b = Builder().fault(3.0, 8.0).probe("users", interval=0.01, budget=0.05)
     steady(b, "users", 0, 10, 0.01)
@@ -394,7 +409,7 @@ def replacement():
 SOUND = {
     f.__name__: f
     for f in (
-        absent, alert, answers, availability, backups, breaker, called, durability, exclusive, levels, names, procedure, propagation, reconnect_spread,
+        absent, alert, answers, availability, backups, breaker, called, durability, exclusive, levels, names, procedure, propagation, recommended, reconnect_spread,
         reconvergence, recovery, replacement, retries, route, shared_memory, shared_store, staleness, status_field, stream,
     )
 }  # fmt: skip

@@ -55,6 +55,16 @@ CASES = [
         "absent",
     ),
     Case(
+        "never-recommends",
+        "S4",
+        "s4-short",
+        ("advisor.stream.connections=1000000",),
+        "recommended",
+    ),
+    Case(
+        "recommends-early", "S4", "s4-short", ("program=tests.broken.hasty_advisor",), "recommended"
+    ),
+    Case(
         "writes-anywhere",
         "M1",
         "m1-passive-region",
