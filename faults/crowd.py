@@ -1,20 +1,25 @@
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from faults import _common
 from faults._common import require, shown
-from harness.crowd.process import CrowdProcess
+from harness.crowd.process import CrowdProcess, Told
 from harness.crowd.streams import Options
 from harness.errors import RuntimeFailure
 from harness.fault import Proof, Undo
+from harness.history import Crowd as CrowdEvent
 from harness.network.reach import fastest
+from harness.units import now_ns
 
 if TYPE_CHECKING:
+    from harness.history import Event
     from harness.runtime.base import Cluster
 
 OPEN_WITHIN = 20.0  # s
+SMALL = 4096  # bytes that the kernel keeps for one that does not read
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class Crowd:
     async def inject(self, cluster: Cluster) -> None:
         address = cluster.plan.node[self.node]
         if not self._process:
+            self._began[:] = [now_ns()]
+            self._saw.clear()
             headers = {"X-Node-Role": self.role}
             options = Options(
                 address.host,
@@ -60,12 +67,15 @@ class Crowd:
                 headers=headers,
                 slow=self.slow,
                 slow_for=self.slow_for,
+                receive_buffer=SMALL if self.slow else 0,
             )
             self._process.append(CrowdProcess(options))
         await self._process[0].start()
 
     async def heal(self, _cluster: Cluster) -> None:
         for process in self._process:
+            with contextlib.suppress(RuntimeFailure):  # then nobody knows what it saw
+                self._saw[:] = [(now_ns(), await process.ask())]
             await process.end()
         self._process.clear()
 
@@ -84,6 +94,31 @@ class Crowd:
 
         return await shown(look, _common.HEAL_WITHIN)
 
+    def witnessed(self, origin: int) -> tuple[Event, ...]:
+        """See `Witness.witnessed`."""
+        return tuple(self._event(at - origin, origin, told) for at, told in self._saw)
+
+    def _event(self, t: int, origin: int, told: Told) -> CrowdEvent:
+        return CrowdEvent(
+            t=t,
+            node=self.node,
+            began=self._began[0] - origin,
+            streams=told.streams,
+            open=told.open,
+            connects=told.connects,
+            closes=told.closes,
+            changes=told.changes,
+            gaps=told.gaps,
+            repeats=told.repeats,
+            first=told.first,
+            last=told.last,
+            measured=told.measured,
+            p50=told.p50,
+            p99=told.p99,
+            max=told.max,
+            slow=self.slow,
+        )
+
     async def _look(self) -> Proof:
         if not self._process:
             return Proof(bit=False, seen=f"there is no crowd at {self.node}")
@@ -100,3 +135,13 @@ class Crowd:
     def _process(self) -> list[CrowdProcess]:
         """Not a field: it is nothing that a scenario writes, nor a part of what makes two faults equal."""
         return vars(self).setdefault("_crowd", [])  # type: ignore[no-any-return]
+
+    @property
+    def _began(self) -> list[int]:
+        """The monotonic clock, ns."""
+        return vars(self).setdefault("_since", [])  # type: ignore[no-any-return]
+
+    @property
+    def _saw(self) -> list[tuple[int, Told]]:
+        """What it saw until when."""
+        return vars(self).setdefault("_told", [])  # type: ignore[no-any-return]

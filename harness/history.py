@@ -225,6 +225,32 @@ class FaultEvent(Event, frozen=True, tag="fault"):
     label: str = ""
 
 
+class Crowd(Event, frozen=True, tag="crowd"):
+    """What a crowd of `streams` of a node saw from `began` to `t`, when `open` of them were open.
+
+    `changes`: events of that name that came to any of them; `gaps` and `repeats`: those that did not follow on the one before.
+    `first`, `last`: the lowest and the highest log position that one of them has. `p50`, `p99`, `max`: from a change's commit
+    to its arrival, ms, of `measured` changes.
+    """
+
+    node: str
+    began: int
+    streams: int
+    open: int
+    connects: int
+    closes: int
+    changes: int
+    gaps: int
+    repeats: int
+    first: int
+    last: int
+    measured: int = 0
+    p50: float = 0.0
+    p99: float = 0.0
+    max: float = 0.0
+    slow: int = 0  # of them, that did not read for a while
+
+
 class Processes(Event, frozen=True, tag="processes"):
     """The processes of a node as the kernel showed them, or why they could not be seen (`error`).
 
@@ -320,6 +346,7 @@ AnyEvent = (
     | Recommendation
     | Resolved
     | FaultEvent
+    | Crowd
     | Processes
     | Filled
     | Note

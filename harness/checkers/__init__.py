@@ -12,6 +12,7 @@ from harness.checkers.breaker import Breaker
 from harness.checkers.called import Called
 from harness.checkers.durability import Durability
 from harness.checkers.exclusive import Exclusive
+from harness.checkers.growth import Growth
 from harness.checkers.levels import Levels
 from harness.checkers.names import Names
 from harness.checkers.procedure import Procedure
@@ -41,6 +42,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Called,
         Durability,
         Exclusive,
+        Growth,
         Levels,
         Names,
         Procedure,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.history import Processes
@@ -44,12 +45,18 @@ def memory_shares(history: History, node: str, limit: float) -> list[tuple[int, 
     return [(one.t, sum(one.memory) / limit) for one in seen if min(one.memory, default=-1) >= 0]
 
 
-def cpu_between(history: History, node: str, start: int, end: int) -> int | None:
-    """CPU time (ns) that its processes used between the first and the last look in [start, end]; None without two.
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """CPU time (ns) that a node's processes used from `start` to `end`."""
 
-    Also None where its processes were not the same throughout.
-    """
+    start: int
+    end: int
+    cpu: int
+
+
+def cpu_between(history: History, node: str, start: int, end: int) -> Spent | None:
+    """From the first to the last look in [start, end]; None without two, or where the processes were not the same throughout."""
     inside = [one for one in looks(history, node) if start <= one.t <= end and one.cpu]
     if len(inside) < 2 or any(a.pids != b.pids for a, b in itertools.pairwise(inside)):  # noqa: PLR2004 - a span has two ends
         return None
-    return sum(inside[-1].cpu) - sum(inside[0].cpu)
+    return Spent(inside[0].t, inside[-1].t, sum(inside[-1].cpu) - sum(inside[0].cpu))

@@ -6,6 +6,7 @@ from harness.history import (
     Call,
     Clock,
     Complete,
+    Crowd,
     End,
     FaultEvent,
     Filled,
@@ -199,6 +200,21 @@ class Builder:
 
     def alert(self, t, name, sender="", **data):
         return self.add(Alert(t=ns(t), name=name, sender=sender, data=data))
+
+    def crowd(self, t, streams, *, node="hub-1", began=0.0, open_=None, closes=0, last=0, **more):
+        given = {"changes": streams * last, "gaps": 0, "repeats": 0, "first": last, "last": last}
+        return self.add(
+            Crowd(
+                t=ns(t),
+                node=node,
+                began=ns(began),
+                streams=streams,
+                open=streams if open_ is None else open_,
+                connects=streams + closes,
+                closes=closes,
+                **(given | more),
+            )
+        )
 
     def recommends(self, t, state="raised", value=30.0, **more):
         """By default a stream server, for 30 connections where 20 are the threshold."""

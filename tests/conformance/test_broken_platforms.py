@@ -54,6 +54,8 @@ CASES = [
         ("stream.database.prefer_standby=false",),
         "absent",
     ),
+    Case("no-hierarchy", "C1", "c1-growth", ("program=tests.broken.relaying_hub",), "growth"),
+    Case("drops-for-the-slow", "C1", "c1-growth", ("program=tests.broken.dropping_hub",), "growth"),
     Case(
         "never-recommends",
         "S4",
