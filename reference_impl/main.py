@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import resource
 import secrets
 import signal
 import sys
@@ -101,7 +102,9 @@ def run(
 
 
 def run_role(make: Callable[[], Role]) -> None:
-    """Run a role in this thread until SIGTERM."""
+    """Run a role in this thread until SIGTERM, with as many connections as the system allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     uvloop.run(serve(make))
 
 

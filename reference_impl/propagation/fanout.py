@@ -14,6 +14,7 @@ from reference_impl.resilience.errors import INVALID, SERVICE_UNAVAILABLE, TIMEO
 
 Write = Callable[[bytes], Awaitable[None]]
 BATCH: Final = 256  # changes in one write
+PIECE: Final = 1 << 18  # bytes of one write
 NOTHING: Final = -1  # the position of a subscriber that has no data
 
 
@@ -121,10 +122,16 @@ class FanOut:
         return b"".join([self._encode(change) for change in changes])
 
     async def _write(self, subscription: _Subscription, write: Write, chunk: bytes) -> None:
+        """Piece by piece: who takes each of them in time is slow, but not stuck, however large the whole is."""
         subscription.write_from = self.store.seq
+        for begin in range(0, len(chunk), PIECE):
+            piece = chunk if len(chunk) <= PIECE else chunk[begin : begin + PIECE]
+            await self._write_piece(subscription, write, piece)
+
+    async def _write_piece(self, subscription: _Subscription, write: Write, piece: bytes) -> None:
         try:
             async with asyncio.timeout(self.settings.stall) as subscription.write:
-                await write(chunk)
+                await write(piece)
         except TimeoutError:
             self.dropped += 1
             raise CallError(TIMEOUT, "the subscriber is too slow") from None
