@@ -89,7 +89,7 @@ def memory(pid: int) -> int | None:
 
 
 def cpu(pid: int) -> int:
-    """CPU time that all its threads have used so far, ns; 0 when there is none. In steps of the kernel's scheduler, not of ticks."""
+    """CPU time that the threads it has now have used so far, ns; 0 when there is none. By the scheduler, not in ticks."""
     try:
         tasks = list(Path(f"/proc/{pid}/task").iterdir())
         return sum(
