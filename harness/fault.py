@@ -7,10 +7,11 @@ and in any package that declares the entry point group "squall.faults"; the engi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
+from harness.history import Event
 from harness.runtime.base import Cluster
 
 
@@ -63,6 +64,15 @@ class Fault(Protocol):
     async def heal(self, cluster: Cluster) -> None: ...
 
     async def verify_healed(self, cluster: Cluster) -> Proof: ...
+
+
+@runtime_checkable
+class Witness(Protocol):
+    """A fault that itself sees something of the platform while it is in force."""
+
+    def witnessed(self, origin: int) -> tuple[Event, ...]:
+        """What it saw, once it is healed, for the history; `origin` is the monotonic clock in ns at the history's t = 0."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

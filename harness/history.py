@@ -182,6 +182,21 @@ class Alert(Event, frozen=True, tag="alert"):
     data: dict[str, object] = {}
 
 
+class Recommendation(Event, frozen=True, tag="recommendation"):
+    """The platform recommends to add something (`kind`) because `metric` of `node` is `value`, above `threshold`; or it
+    withdraws that. `state`: "raised", "withdrawn". `t`: when it said so, by its own clock; `seen` when it was read.
+    """
+
+    n: int
+    kind: str
+    node: str
+    metric: str
+    value: float
+    threshold: float
+    state: str
+    seen: int = 0
+
+
 class Resolved(Event, frozen=True, tag="resolved"):
     """A client learnt, or failed to learn, where a name leads; `asked` is when it began to ask.
 
@@ -217,16 +232,44 @@ class FaultEvent(Event, frozen=True, tag="fault"):
     label: str = ""
 
 
+class Crowd(Event, frozen=True, tag="crowd"):
+    """What a crowd of `streams` of a node saw from `began` to `t`, when `open` of them were open.
+
+    `changes`: events of that name that came to any of them; `gaps` and `repeats`: those that did not follow on the one before.
+    `first`, `last`: the lowest and the highest log position that one of them has. `p50`, `p99`, `max`: from a change's commit
+    to its arrival, ms, of `measured` changes.
+    """
+
+    node: str
+    began: int
+    streams: int
+    open: int
+    connects: int
+    closes: int
+    changes: int
+    gaps: int
+    repeats: int
+    first: int
+    last: int
+    measured: int = 0
+    p50: float = 0.0
+    p99: float = 0.0
+    max: float = 0.0
+    slow: int = 0  # of them, that did not read for a while
+
+
 class Processes(Event, frozen=True, tag="processes"):
     """The processes of a node as the kernel showed them, or why they could not be seen (`error`).
 
-    `memory`: the proportional share (PSS, bytes) of each, -1 where it can't be read.
+    `memory`: the proportional share (PSS, bytes) of each, -1 where it can't be read. `cpu`: the CPU time (ns) that each has
+    used so far.
     """
 
     node: str
     pids: list[int] = []
     names: list[str] = []
     memory: list[int] = []
+    cpu: list[int] = []
     error: str = ""
 
 
@@ -346,8 +389,10 @@ AnyEvent = (
     | Wire
     | Status
     | Alert
+    | Recommendation
     | Resolved
     | FaultEvent
+    | Crowd
     | Processes
     | Filled
     | LoadSecond

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     Getter = Callable[[object], object]
 
-CAPABILITIES = ("evaluate", "write", "read", "subscribe", "status", "alerts", "clock", "versions")
+CAPABILITIES = (
+    *("evaluate", "write", "read", "subscribe", "status", "alerts", "clock", "recommendations"),
+    "versions",
+)
 
 
 def _no_headers() -> dict[str, str]:
@@ -132,6 +135,15 @@ class AlertsQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class RecommendationsQuery:
+    """Where a node that watches the others' load says what to add; ``{n}`` is the number of the last entry known."""
+
+    path: str = "/recommendations?since={n}"
+    headers: dict[str, str] = field(default_factory=_no_headers)
+    recommendations: str = "recommendations"
+
+
+@dataclass(frozen=True, slots=True)
 class ClockControl:
     """How a node's calendar is moved on by ``{n}`` s, and where its status says that what became due is done."""
 
@@ -155,6 +167,7 @@ class Target:
     alerts: AlertsQuery = field(default_factory=AlertsQuery)
     clock: ClockControl = field(default_factory=ClockControl)
     versions: Versions = field(default_factory=Versions)
+    recommendations: RecommendationsQuery = field(default_factory=RecommendationsQuery)
     capabilities: tuple[str, ...] = CAPABILITIES
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import resource
 import secrets
 import signal
 import sys
@@ -25,6 +26,7 @@ from reference_impl.archive.role import Archiver
 from reference_impl.backup.restorer import Restorer
 from reference_impl.backup.role import BackupNode
 from reference_impl.balancer.role import Balancer
+from reference_impl.capacity.role import Advisor
 from reference_impl.config import ConfigError, NodeConfig, load
 from reference_impl.crew import Crew, Keeper
 from reference_impl.database.role import Database
@@ -46,6 +48,7 @@ CrewFactory = Callable[[NodeConfig, Env], Crew | None]
 STOP_WITHIN = 2.0  # s
 
 ROLES: Mapping[str, RoleFactory] = {
+    "advisor": Advisor,
     "alerts": AlertSink,
     "anycast": Anycast,
     "api": Api,
@@ -107,7 +110,9 @@ def run(
 
 
 def run_role(make: Callable[[], Role]) -> None:
-    """Run a role in this thread until SIGTERM."""
+    """Run a role in this thread until SIGTERM, with as many connections as the system allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     uvloop.run(serve(make))
 
 

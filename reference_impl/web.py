@@ -13,7 +13,7 @@ from aiohttp import web
 
 from reference_impl.propagation.fanout import FanOut, Lane, last_event_id
 from reference_impl.propagation.prewarm import Relay
-from reference_impl.propagation.sse import CONTENT_TYPE
+from reference_impl.propagation.sse import CONTENT_TYPE, ROLE_HEADER
 from reference_impl.propagation.types import Prewarm
 from reference_impl.resilience.errors import INVALID, SERVICE_UNAVAILABLE, CallError
 
@@ -117,7 +117,8 @@ async def _serve(
     )
     try:
         await response.prepare(request)
-        await fanout.serve(last_id, response.write, lane)
+        role = request.headers.get(ROLE_HEADER, "")
+        await fanout.serve(last_id, response.write, lane, role)
     except CallError as error:
         if error.kind in (SERVICE_UNAVAILABLE, INVALID):
             return response

@@ -15,6 +15,7 @@ from harness.checkers.called import Called
 from harness.checkers.counters import CounterRate, CounterShare
 from harness.checkers.durability import Durability
 from harness.checkers.exclusive import Exclusive
+from harness.checkers.growth import Growth
 from harness.checkers.hot_spot import HotSpot
 from harness.checkers.levels import Levels
 from harness.checkers.load_totals import LoadTotals
@@ -25,6 +26,7 @@ from harness.checkers.placement import Placement
 from harness.checkers.prewarm import Prewarm
 from harness.checkers.procedure import Procedure
 from harness.checkers.propagation import Propagation
+from harness.checkers.recommended import Recommended
 from harness.checkers.reconnect_spread import ReconnectSpread
 from harness.checkers.reconvergence import Reconvergence
 from harness.checkers.recovery import Recovery
@@ -56,6 +58,7 @@ CHECKERS: dict[str, type[Checker]] = {
         CounterShare,
         Durability,
         Exclusive,
+        Growth,
         HotSpot,
         Levels,
         LoadTotals,
@@ -66,6 +69,7 @@ CHECKERS: dict[str, type[Checker]] = {
         Prewarm,
         Procedure,
         Propagation,
+        Recommended,
         ReconnectSpread,
         Reconvergence,
         Recovery,

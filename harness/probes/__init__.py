@@ -7,6 +7,7 @@ from harness.probes.evaluate import EvaluateProbe
 from harness.probes.load import LoadProbe
 from harness.probes.processes import ProcessesProbe
 from harness.probes.read import ReadProbe
+from harness.probes.recommendations import RecommendationsProbe
 from harness.probes.site import Probe, Site
 from harness.probes.status import StatusProbe
 from harness.probes.subscribe import SubscribeProbe
@@ -21,6 +22,7 @@ AnyProbe = (
     | AlertProbe
     | ProcessesProbe
     | LoadProbe
+    | RecommendationsProbe
 )
 
 # The names by which a scenario calls them.
@@ -33,6 +35,7 @@ PROBES: dict[str, type[AnyProbe]] = {
     "alerts": AlertProbe,
     "processes": ProcessesProbe,
     "load": LoadProbe,
+    "recommendations": RecommendationsProbe,
 }
 
 __all__ = [
@@ -44,6 +47,7 @@ __all__ = [
     "Probe",
     "ProcessesProbe",
     "ReadProbe",
+    "RecommendationsProbe",
     "Site",
     "StatusProbe",
     "SubscribeProbe",

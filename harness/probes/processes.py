@@ -65,4 +65,5 @@ async def look(site: Site, node: str) -> Processes:
         pids=[process.pid for process in seen],
         names=[process.name for process in seen],
         memory=[-1 if process.memory is None else process.memory for process in seen],
+        cpu=[process.cpu for process in seen],
     )

@@ -45,13 +45,15 @@ class NodeState(StrEnum):
 class NodeProcess:
     """One process of a node, as the kernel shows it. `start` with the pid names one process for good.
 
-    `memory`: its proportional share of what it has in memory (PSS, bytes), None where that can't be read.
+    `memory`: its proportional share of what it has in memory (PSS, bytes), None where that can't be read. `cpu`: the CPU time
+    that it has used, ns.
     """
 
     pid: int
     start: int
     name: str
     memory: int | None
+    cpu: int = 0
 
 
 @dataclass(frozen=True, slots=True)

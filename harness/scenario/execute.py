@@ -17,7 +17,7 @@ import uvloop
 
 from harness.checkers.status_field import meets
 from harness.errors import RuntimeFailure, SquallError
-from harness.fault import Fault
+from harness.fault import Fault, Witness
 from harness.history import SCHEMA, End, FaultEvent, Header, Note
 from harness.history import Phase as PhaseEvent
 from harness.history_io import HistoryWriter
@@ -401,6 +401,9 @@ class _Run:
             self._fault(item, "heal", targets=targets, planned=self.now())
             await self._bounded(item.fault.heal(cluster), f"heal {item.label}")
             self._fault(item, "healed", targets=targets)
+            if isinstance(item.fault, Witness):
+                for event in item.fault.witnessed(self.origin):
+                    self.writer.write(event)
             for entry in item.undos:
                 await cluster.done(entry)
             self.in_force.remove(item)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
 from aiohttp import web
 
 from reference_impl.alerts.sender import AlertSender
+from reference_impl.capacity.echo import Echoes
+from reference_impl.capacity.load import Gauge, LoadFigures
 from reference_impl.config import NodeConfig, Positive
 from reference_impl.hub.kv_writer import KVWriter
 from reference_impl.kv.base import EdgeKV
@@ -38,11 +40,14 @@ class HubSettings(FollowSettings, frozen=True, kw_only=True, forbid_unknown_fiel
     """`upstream_grace`: after so many s without an upstream it ends its streams, so that PoPs know.
 
     `kv_timeout`: for one call, in s. `kv_check`: how often it compares the KV's position with its own.
+    `latency_window`: s that the latency to PoPs is of. `memory_limit`: bytes that it may use; 0: all of the machine's.
     """
 
     upstream_grace: Positive = 3.0
     kv_timeout: Positive = 0.5
     kv_check: Positive = 1.0
+    latency_window: Positive = 30.0
+    memory_limit: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class Broadcast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,7 +72,9 @@ class Hub:
         self.settings = config.settings_as(HubSettings)
         self._http = HttpClient()
         self.store = Store(self.settings.ring)
-        self.fanout = FanOut(self.store, self.settings)
+        self.fanout = FanOut(self.store, self.settings, stamped=True)
+        self.gauge = Gauge(self.settings.memory_limit)
+        self.echoes = Echoes(self.settings.latency_window)
         self.alerts = AlertSender(config.name, config.upstreams("alerts"), self._http, env)
         config.upstream("stream")  # a hub without one is a mistake
         self._grace: asyncio.TimerHandle | None = None
@@ -75,7 +82,7 @@ class Hub:
         self.subscriber = Subscriber(
             config.upstreams("stream"),
             self.store,
-            client or HttpStreamClient(self._http),
+            client or HttpStreamClient(self._http, config.role),
             self.settings,
             env.random,
             alert=self.alerts,
@@ -94,6 +101,7 @@ class Hub:
         self.site.get("/stream", stream_handler(self.fanout))
         self.site.add("POST", "/broadcast", self._broadcast)
         self.site.add("POST", "/prewarm", prewarm_handler(self.relay))
+        self.site.add("POST", "/echo", self.echoes.handle)
 
     def __repr__(self) -> str:
         return f"<Hub {self.config.name} {self.subscriber!r} {self.fanout!r} {list(self.writers.values())!r}>"
@@ -163,6 +171,7 @@ class Hub:
             "subscribers": self.fanout.subscribers,
             "dropped": self.fanout.dropped,
             "refusing": self.fanout.unready,
+            "load": self._load(),
             "kv": {
                 name: {"seq": writer.written, "error": writer.error.kind if writer.error else None}
                 for name, writer in self.writers.items()
@@ -172,6 +181,10 @@ class Hub:
             "broadcast": self.broadcasts[-1]["name"] if self.broadcasts else None,
             "broadcasts": list(self.broadcasts),
         }
+
+    def _load(self) -> LoadFigures:
+        latency = self.echoes.p99_ms()
+        return self.gauge.figures(self.fanout.subscribers, self.fanout.of_role("pop"), latency)
 
 
 def _monotonic_ns() -> int:

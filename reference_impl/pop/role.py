@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol
 import msgspec
 
 from reference_impl.alerts.sender import AlertSender
+from reference_impl.capacity.echo import Echo
 from reference_impl.config import Positive
 from reference_impl.dns.resolver import Resolver, ResolverSettings
 from reference_impl.kv.redis import RedisKV
@@ -160,6 +161,7 @@ class Pop:
         self.compiled = self.make_flags()
         self.fanout = FanOut(self.store, settings)
         self.alerts = AlertSender(config.name, config.upstreams("alerts"), self._http, env)
+        self.echo = Echo(self._http)
         self.kv = kv or self._redis()
         self.resolver = Resolver(config.upstreams("dns"), settings.resolver, env.random)
         self.origin = origin or self._http_origin()
@@ -172,7 +174,7 @@ class Pop:
             config.name, f"{config.name}:{env.boot}", self.popularity, self, self.relay.tell
         )
         self.relay.taken = self.watch.take
-        self.subscriber = self._follow(client or HttpStreamClient(self._http))
+        self.subscriber = self._follow(client or HttpStreamClient(self._http, config.role))
         self.fallbacks = 0
         self._grace: asyncio.TimerHandle | None = None
         self._tasks = Tasks()
@@ -265,6 +267,7 @@ class Pop:
             connected=self._connected,
             disconnected=self._disconnected,
             prewarm=self.relay.told,
+            beat=self.echo,
             raw=self.raw,
         )
 
@@ -286,6 +289,7 @@ class Pop:
         """See `Role.stop`."""
         self.fanout.suspend("stopping")
         self._cancel_grace()
+        self.echo.stop()
         await self._tasks.stop()
         if self.lookups is not None:
             await self.lookups.close()

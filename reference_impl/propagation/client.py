@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 from reference_impl.config import Upstream
-from reference_impl.propagation.sse import CONTENT_TYPE
+from reference_impl.propagation.sse import CONTENT_TYPE, ROLE_HEADER
 from reference_impl.resilience.errors import INVALID, CallError, mapped, status_error
 from reference_impl.resilience.http import HttpClient
 
@@ -28,10 +28,11 @@ class StreamClient(Protocol):
 
 
 class HttpStreamClient:
-    """`GET /stream` and `GET /ready`."""
+    """`GET /stream` and `GET /ready`. `role` is what the subscriber says that it is."""
 
-    def __init__(self, http: HttpClient) -> None:
+    def __init__(self, http: HttpClient, role: str = "") -> None:
         self._http = http
+        self._role = role
 
     def __repr__(self) -> str:
         return f"<HttpStreamClient over {self._http!r}>"
@@ -42,6 +43,8 @@ class HttpStreamClient:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """See `StreamClient.open`."""
         headers = {"Accept": CONTENT_TYPE}
+        if self._role:
+            headers[ROLE_HEADER] = self._role
         if last_id is not None:
             headers["Last-Event-ID"] = str(last_id)
         with mapped(f"stream of {upstream}"):

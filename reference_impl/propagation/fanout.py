@@ -29,18 +29,18 @@ class Lane(NamedTuple):
 PLATFORM: Final = Lane()
 Write = Callable[[bytes], Awaitable[None]]
 BATCH: Final = 256  # changes in one write
-ASIDE: Final = (
-    1 << 16
-)  # bytes beside the log that may wait for one subscriber; above it they are left out
+ASIDE: Final = 1 << 16  # bytes beside the log that may wait for one subscriber; more is left out
+PIECE: Final = 1 << 18  # bytes of one write
 NOTHING: Final = -1  # the position of a subscriber that has no data
 
 
 class _Subscription:
     """`at`: the last position that was sent. `wake` is set when there is news or the end."""
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, role: str) -> None:
         self.at = at
         self.aside = b""  # events beside the log that are still to be sent
+        self.role = role
         self.wake = asyncio.Event()
         self.write: asyncio.Timeout | None = None  # the write under way
         self.write_from = 0  # the store's position when it began
@@ -50,15 +50,19 @@ class _Subscription:
 
 
 class FanOut:
-    """Serves what `store` knows to any number of subscribers; a slow one is dropped and may resume by id."""
+    """Serves what `store` knows to any number of subscribers; a slow one is dropped and may resume by id.
 
-    def __init__(self, store: Store, settings: FanOutSettings) -> None:
+    `stamped`: heartbeats say when they were sent, for those who echo them.
+    """
+
+    def __init__(self, store: Store, settings: FanOutSettings, *, stamped: bool = False) -> None:
         self.store = store
         self.settings = settings
         self.refusing: str | None = None  # why no stream is served now
         self.dropped = 0
         self._subscriptions: tuple[set[_Subscription], ...] = (set(), set(), set())  # by order
         self._places = Places(settings.tenants, settings.tenants.streams)
+        self._stamped = stamped
         self._encoded: dict[int, bytes] = {}
         self._snapshot: tuple[int, bytes] | None = None
         store.listen(self._publish)
@@ -70,6 +74,10 @@ class FanOut:
     @property
     def subscribers(self) -> int:
         return sum(map(len, self._subscriptions))
+
+    def of_role(self, role: str) -> int:
+        """How many of them said that they are of this role."""
+        return sum(one.role == role for one in chain(*self._subscriptions))
 
     @property
     def unready(self) -> str | None:
@@ -118,15 +126,17 @@ class FanOut:
         finally:
             self._places.leave(place)
 
-    async def serve(self, last_id: int | None, write: Write, lane: Lane = PLATFORM) -> None:
-        """Write the stream to one subscriber that has everything up to `last_id` (None: nothing).
+    async def serve(
+        self, last_id: int | None, write: Write, lane: Lane = PLATFORM, role: str = ""
+    ) -> None:
+        """Write the stream to one subscriber that has everything up to `last_id` (None: nothing) and says it is a `role`.
 
         Returns when the server ends the stream. Raises `CallError`: SERVICE_UNAVAILABLE when it can't be served,
         TIMEOUT when the subscriber is too slow; and whatever `write` raises.
         """
         if reason := self.unready:
             raise CallError(SERVICE_UNAVAILABLE, reason)
-        subscription = _Subscription(NOTHING if last_id is None else last_id)
+        subscription = _Subscription(NOTHING if last_id is None else last_id, role)
         peers = self._subscriptions[lane.order]
         peers.add(subscription)
         try:
@@ -141,7 +151,8 @@ class FanOut:
             subscription.wake.clear()
             chunk = self._next(subscription)
             if loop.time() >= beat_at and subscription.at >= self.store.seq:
-                chunk += sse.encode(Heartbeat(self.store.seq))
+                at = round(loop.time() * 1e9) if self._stamped else 0
+                chunk += sse.encode(Heartbeat(self.store.seq, at))
                 beat_at = loop.time() + self.settings.heartbeat
             chunk, subscription.aside = chunk + subscription.aside, b""
             if chunk:
@@ -168,10 +179,16 @@ class FanOut:
         return b"".join([self._encode(change) for change in changes])
 
     async def _write(self, subscription: _Subscription, write: Write, chunk: bytes) -> None:
+        """Piece by piece: who takes each of them in time is slow, but not stuck, however large the whole is."""
         subscription.write_from = self.store.seq
+        for begin in range(0, len(chunk), PIECE):
+            piece = chunk if len(chunk) <= PIECE else chunk[begin : begin + PIECE]
+            await self._write_piece(subscription, write, piece)
+
+    async def _write_piece(self, subscription: _Subscription, write: Write, piece: bytes) -> None:
         try:
             async with asyncio.timeout(self.settings.stall) as subscription.write:
-                await write(chunk)
+                await write(piece)
         except TimeoutError:
             self.dropped += 1
             raise CallError(TIMEOUT, "the subscriber is too slow") from None

@@ -13,7 +13,7 @@ NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class FanOutSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`queue`: changes that may wait for one slow subscriber. `stall`: how long one write to it may take.
+    """`queue`: changes that may wait for one slow subscriber. `stall`: how long it may take for one piece.
 
     `tenants`: what organisations may take of the node, by their tier.
     """

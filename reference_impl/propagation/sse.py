@@ -10,6 +10,7 @@ from reference_impl.propagation.types import Change, Heartbeat, Prewarm, RawSnap
 from reference_impl.resilience.errors import INVALID, CallError
 
 CONTENT_TYPE = "text/event-stream"
+ROLE_HEADER = "X-Node-Role"  # what a subscriber is, for whoever counts them
 LARGEST_EVENT = (
     256 * 1024 * 1024
 )  # bytes; a server that sends more without an event's end is broken

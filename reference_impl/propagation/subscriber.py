@@ -43,6 +43,9 @@ def _nothing() -> None: ...
 def _nobody(_: Prewarm) -> None: ...
 
 
+def _unheard(_upstream: Upstream, _beat: Heartbeat) -> None: ...
+
+
 class Subscriber:
     """Keeps `sink` up to date. `state`, `upstream` and `error` tell how it goes; `run` never returns.
 
@@ -62,9 +65,10 @@ class Subscriber:
         connected: Callable[[], None] = _nothing,
         disconnected: Callable[[], None] = _nothing,
         prewarm: Callable[[Prewarm], None] = _nobody,
+        beat: Callable[[Upstream, Heartbeat], None] = _unheard,
         raw: bool = False,
     ) -> None:
-        """`raw`: the sink takes snapshots whose definitions are bytes. `prewarm` is called with each that comes."""
+        """`raw`: the sink takes snapshots whose definitions are bytes. `prewarm` is called with each that comes, `beat` with each heartbeat."""
         if not upstreams:
             raise ValueError("a subscriber needs an upstream")
         self.upstreams = tuple(upstreams) if settings.failover else tuple(upstreams[:1])
@@ -81,6 +85,7 @@ class Subscriber:
         self._on_connected = connected
         self._on_disconnected = disconnected
         self._on_prewarm = prewarm
+        self._on_beat = beat
         self._left: Upstream | None = None  # the upstream whose failure we are getting over
         self._resync = False
         self._nudged = asyncio.Event()
@@ -254,6 +259,7 @@ class Subscriber:
                 if message.seq > self.sink.seq:
                     raise _Gap
                 stream.gaps = 0
+                self._on_beat(stream.upstream, message)
             case _:
                 pass  # old news
         if not stream.established:

@@ -42,10 +42,15 @@ class Snapshot(msgspec.Struct, frozen=True):
     orgs: dict[str, OrgState]
 
 
-class Heartbeat(msgspec.Struct, frozen=True):
-    """The sender's log position. All it has up to there was sent before."""
+class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The sender's log position. All it has up to there was sent before.
+
+    `at`: the sender's monotonic clock in ns, where it wants to know when this was read (`POST /echo`); nobody else's
+    business, as it compares with no other clock.
+    """
 
     seq: int
+    at: int = 0
 
 
 class Prewarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

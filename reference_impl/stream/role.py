@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
+import msgspec
+
+from reference_impl.capacity.load import Gauge
 from reference_impl.config import NodeConfig, Positive
 from reference_impl.propagation.fanout import FanOut
 from reference_impl.propagation.prewarm import Relay
@@ -22,11 +25,15 @@ POLL: Final = 1.0  # s; a safety net under the database's notifications
 
 
 class StreamSettings(FanOutSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`upstream_grace`: after so many s without the database it ends its streams, for it may be behind."""
+    """`upstream_grace`: after so many s without the database it ends its streams, for it may be behind.
+
+    `memory_limit`: bytes that it may use; 0: all of the machine's.
+    """
 
     database: DatabaseSettings = DatabaseSettings()
     upstream_grace: Positive = 10.0
     retry: Positive = 0.25
+    memory_limit: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class StreamServer:
@@ -43,6 +50,7 @@ class StreamServer:
         self.fanout = FanOut(self.store, self.settings)
         self._http = HttpClient()
         self.relay = Relay(self.fanout, config.upstreams("peer"), self._http, env.random)
+        self.gauge = Gauge(self.settings.memory_limit)
         self.error: CallError | None = None
         self._tasks = Tasks()
         self.site = Site(self._status, lambda: self.fanout.unready)
@@ -77,6 +85,7 @@ class StreamServer:
             "dropped": self.fanout.dropped,
             "refusing": self.fanout.unready,
             "prewarms": self.relay.passed,
+            "load": self.gauge.figures(self.fanout.subscribers),
         }
 
     async def _follow(self) -> NoReturn:

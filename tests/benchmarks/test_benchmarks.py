@@ -134,6 +134,16 @@ def test_delays_are_told_from_acknowledgement_and_from_commit():
 
 
 @pytest.mark.e2e
+def test_fanout(capsys):
+    code, output = run(capsys, "fanout", "--quick", "--changes", "5")
+    assert code == 0
+    assert all(0 < low == middle == high for low, middle, high in rows(output, "delay p99 "))
+    assert [row for row in rows(output, "gaps and repeats") if any(row)] == []
+    [[back, *_]] = rows(output, "all back")
+    assert 0 < back < 60
+
+
+@pytest.mark.e2e
 def test_start(capsys):
     code, output = run(capsys, "start", "--rounds", "1", "--topology", "single-pop")
     assert code == 0

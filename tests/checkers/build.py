@@ -6,6 +6,7 @@ from harness.history import (
     Call,
     Clock,
     Complete,
+    Crowd,
     End,
     FaultEvent,
     Filled,
@@ -18,6 +19,7 @@ from harness.history import (
     Probe,
     ProbeEnd,
     Processes,
+    Recommendation,
     Resolved,
     Stall,
     Status,
@@ -180,8 +182,8 @@ class Builder:
             )
         )
 
-    def processes(self, t, pids, memory=None, *, node="pop-a", names=None, error=""):
-        """`memory` in MiB, the same for all or one for each."""
+    def processes(self, t, pids, memory=None, *, node="pop-a", names=None, error="", cpu=0.0):
+        """`memory` in MiB, the same for all or one for each. `cpu` in s, of each."""
         share = [memory or 1] * len(pids) if not isinstance(memory, list) else memory
         return self.add(
             Processes(
@@ -190,6 +192,7 @@ class Builder:
                 pids=list(pids),
                 names=names or [f"worker-{n}" for n in range(len(pids))],
                 memory=[round(each * 2**20) for each in share],
+                cpu=[ns(cpu) for _ in pids],
                 error=error,
             )
         )
@@ -211,6 +214,30 @@ class Builder:
 
     def alert(self, t, name, sender="", **data):
         return self.add(Alert(t=ns(t), name=name, sender=sender, data=data))
+
+    def crowd(self, t, streams, *, node="hub-1", began=0.0, open_=None, closes=0, last=0, **more):
+        given = {"changes": streams * last, "gaps": 0, "repeats": 0, "first": last, "last": last}
+        return self.add(
+            Crowd(
+                t=ns(t),
+                node=node,
+                began=ns(began),
+                streams=streams,
+                open=streams if open_ is None else open_,
+                connects=streams + closes,
+                closes=closes,
+                **(given | more),
+            )
+        )
+
+    def recommends(self, t, state="raised", value=30.0, **more):
+        """By default a stream server, for 30 connections where 20 are the threshold."""
+        self.recommended = getattr(self, "recommended", 0) + 1
+        given = {"kind": "add_stream_server", "node": "stream-1", "metric": "connections"} | more
+        given = {"threshold": 20.0} | given
+        return self.add(
+            Recommendation(t=ns(t), n=self.recommended, state=state, value=value, **given)
+        )
 
     def moved(self, t, by, total, *, settled=True):
         """The platform's calendar was moved on by `by` s, by `total` s so far."""

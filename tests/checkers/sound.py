@@ -230,6 +230,52 @@ def alert():
     ), b
 
 
+def recommended():
+    b = Builder().fault(3.0, 6.0, label="crowd").probe("feed", "recommendations")
+    b.recommends(4.0).recommends(7.0, "withdrawn", 10.0)
+    return CHECKERS["recommended"](
+        requirement="S4",
+        kind="add_stream_server",
+        node="stream-1",
+        metric="connections",
+        threshold=20.0,
+        fault="crowd",
+        within=2.0,
+        withdrawn=2.0,
+    ), b
+
+
+def growing(few=100, many=400, hub=lambda pops: 0.001 + pops * 40e-6, origin=lambda _: 0.001):
+    """Few PoPs until 10 s, many from 11 s to 20 s, twice; `hub` and `origin`: s of CPU that a change costs at so many."""
+    b = Builder().fault(0.5, 44.5, name="crowd").probe("status", "status")
+    spent = {"hub-1": 0.0, "stream-1": 0.0}
+    writes(b, end=45.0)
+    for n, name in enumerate(("few", "many", "few", "many")):
+        start, pops = 1.0 + n * 11, many if name == "many" else few
+        b.phase(start, name).phase(start + 10, "between")
+        for k in range(40):
+            t = start + k * 0.25 + 0.1
+            b.processes(t, (7,), node="hub-1", cpu=spent["hub-1"])
+            b.processes(t, (8,), node="stream-1", cpu=spent["stream-1"])
+            spent["hub-1"] += hub(pops) * 2.5
+            spent["stream-1"] += origin(pops) * 2.5
+            b.status(t, "stream-1", data={"subscribers": 2})
+        if name == "many":
+            b.crowd(start + 10.5, many - few, began=start - 0.5, last=round((start + 10) * 10))
+    return b.crowd(44.5, few, began=0.6, last=430)
+
+
+def growth():
+    return CHECKERS["growth"](
+        requirement="C1",
+        hubs=("hub-1",),
+        origin="stream-1",
+        writes=("writer",),
+        small="few",
+        large="many",
+    ), growing()
+
+
 def names():
     b = Builder().fault(3.0, 8.0).probe("users", interval=0.01, budget=0.05)
     steady(b, "users", 0, 10, 0.01)
@@ -621,8 +667,9 @@ SOUND = {
     f.__name__: f
     for f in (
         absent, alert, answers, autoscaling, availability, backups, bounded, breaker, called, counter_rate, counter_share, durability, exclusive,
-        hot_spot, levels, load_totals, mitigation, names, open_streams, placement, prewarm, procedure, propagation, reconnect_spread, reconvergence,
-        recovery, replacement, retries, route, shared_memory, shared_store, shedding, staleness, status_field, stream, untouched, versions,
+        growth, hot_spot, levels, load_totals, mitigation, names, open_streams, placement, prewarm, procedure, propagation, recommended,
+        reconnect_spread, reconvergence, recovery, replacement, retries, route, shared_memory, shared_store, shedding, staleness, status_field,
+        stream, untouched, versions,
     )
 }  # fmt: skip
-END = {"autoscaling": 20.0, "breaker": 12.0, "hot_spot": 20.0}
+END = {"autoscaling": 20.0, "breaker": 12.0, "growth": 45.0, "hot_spot": 20.0}

@@ -21,6 +21,7 @@ from harness.history import (
     Probe,
     ProbeEnd,
     Processes,
+    Recommendation,
     Status,
     Stream,
     Wire,
@@ -95,7 +96,16 @@ def test_nothing_seen_never_passes(name):
         sound(name),
         lambda e: isinstance(
             e,
-            Invoke | Complete | Stream | Wire | Status | Alert | Objects | Call | Processes,
+            Invoke
+            | Complete
+            | Stream
+            | Wire
+            | Status
+            | Alert
+            | Objects
+            | Call
+            | Processes
+            | Recommendation,
         ),
     )
     got = verdicts(name, history)
@@ -153,7 +163,7 @@ def test_a_fault_not_shown(name, how):
     sorted(
         set(SOUND)
         - {
-            *("recovery", "reconvergence", "reconnect_spread", "alert", "called"),
+            *("recovery", "reconvergence", "reconnect_spread", "alert", "called", "recommended"),
             *("status_field", "names", "replacement"),
         }
     ),

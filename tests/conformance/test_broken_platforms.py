@@ -55,6 +55,18 @@ CASES = [
         ("stream.database.prefer_standby=false",),
         "absent",
     ),
+    Case("no-hierarchy", "C1", "c1-growth", ("program=tests.broken.relaying_hub",), "growth"),
+    Case("drops-for-the-slow", "C1", "c1-growth", ("program=tests.broken.dropping_hub",), "growth"),
+    Case(
+        "never-recommends",
+        "S4",
+        "s4-short",
+        ("advisor.stream.connections=1000000",),
+        "recommended",
+    ),
+    Case(
+        "recommends-early", "S4", "s4-short", ("program=tests.broken.hasty_advisor",), "recommended"
+    ),
     Case(
         "writes-anywhere",
         "M1",

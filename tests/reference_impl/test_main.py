@@ -53,6 +53,7 @@ def wait_healthy(process, host):
 @pytest.mark.parametrize(
     ("role", "links"),
     [
+        ("advisor", {"watch": [("hub-1", "hub", "127.0.0.1", 1)]}),
         ("alerts", {}),
         ("dns", {"dns-primary": [("dns-1", "dns", "127.0.0.1", 1)]}),
         ("api", {"db": [("db", "postgres", "127.0.0.1", 1)]}),
@@ -87,7 +88,7 @@ def test_a_node_serves_without_its_neighbours_and_ends_when_told(tmp_path, role,
     [
         (node("x", "alerts", colour="red"), "x: settings of role alerts: "),
         (node("x", "stream", heartbeat=-1), "x: settings of role stream: "),
-        (node("x", "teapot"), "x: unknown role 'teapot'; known: alerts, "),
+        (node("x", "teapot"), "x: unknown role 'teapot'; known: advisor, "),
         (node("x", "hub"), "x: role hub needs a link with use 'stream'"),
     ],
 )

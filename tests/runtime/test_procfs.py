@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -84,3 +85,24 @@ def test_a_process_that_is_gone_is_no_trouble():
     assert procfs.tree(child.pid) == []
     assert procfs.signal_tree(child.pid, signal.SIGKILL) == []
     procfs.send(child.pid, signal.SIGKILL)
+
+
+def test_cpu_time_is_that_of_all_threads():
+    burnt, done = threading.Event(), threading.Event()
+
+    def burn():
+        end = time.thread_time() + 0.05
+        while time.thread_time() < end:
+            pass
+        burnt.set()
+        done.wait(10)
+
+    before = procfs.cpu(os.getpid())
+    thread = threading.Thread(target=burn)
+    thread.start()
+    assert burnt.wait(10)
+    used = procfs.cpu(os.getpid()) - before
+    done.set()
+    thread.join()
+    assert 40_000_000 <= used < 10_000_000_000
+    assert procfs.cpu(2**22 + 1) == 0

@@ -177,6 +177,30 @@ def test_a_reader_that_stalls_for_too_long_is_dropped():
     world(test, stall=5.0)
 
 
+def test_a_slow_reader_that_goes_on_reading_gets_a_large_snapshot():
+    """What it takes for the whole is far more than `stall`; for no piece of it is it so long."""
+
+    async def test(store, fanout):
+        large = {"state": "ENABLED", "text": "x" * 3_000_000}
+        assert store.apply(Change(1, "acme", 1, "k", large, 0))
+        got = []
+
+        async def write(piece):
+            await asyncio.sleep(0.9)
+            got.append(piece)
+
+        task = asyncio.create_task(fanout.serve(None, write))
+        await asyncio.sleep(30)
+        assert not task.done()
+        assert len(got) > 10
+        message, _ = [sse.decode(event) for event in sse.Parser().feed(b"".join(got))]
+        assert isinstance(message, Snapshot)
+        assert message.orgs["acme"].flags["k"].flag == large
+        task.cancel()
+
+    world(test, stall=1.0, heartbeat=100.0)
+
+
 def test_suspending_ends_streams_and_refuses_new_ones():
     async def test(store, fanout):
         reader = Reader(fanout)

@@ -1,0 +1,1 @@
+"""Many clients at once, in a lean process of their own."""
