@@ -89,8 +89,8 @@ class LoadProbe:
             shape=self.shape,
         )
 
-    async def run(self, site: Site, stop: asyncio.Event) -> None:
-        raise SquallError(f"load {self.name} was not prepared: {site!r} {stop!r}")
+    async def run(self, site: Site, stop: asyncio.Event) -> None:  # noqa: ARG002 - as `Probe` has it
+        raise SquallError(f"the load {self.name} was not prepared")
 
 
 def meeting_point(plan: Plan) -> str:

@@ -2,10 +2,13 @@ import math
 import random
 
 import msgspec
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.load.counting import Merger, Report, Tally, digits
+
+# How long an example takes says something of the machine only.
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 answers = st.lists(
     st.tuples(
@@ -19,6 +22,7 @@ answers = st.lists(
 )
 
 
+@UNTIMED
 @given(st.floats(0, 1e9))
 def test_three_digits_of_a_latency_are_kept(us):
     assert abs(digits(us) - us) <= max(0.5, us * 0.0051)
@@ -42,6 +46,7 @@ def wire(report):
     return msgspec.json.decode(msgspec.json.encode(report), type=Report)
 
 
+@UNTIMED
 @given(answers, st.integers(0, 100))
 def test_no_request_is_lost_between_workers_and_reports(given_answers, seed):
     merger = tallied(given_answers, seed)

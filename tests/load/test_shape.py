@@ -1,10 +1,13 @@
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import SpecError
 from harness.load.options import shape_of
 from harness.load.shape import Shape
+
+# How long an example takes says something of the machine only.
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 times = st.floats(0, 1000, allow_nan=False)
 spans = st.floats(0.5, 100)
@@ -17,6 +20,7 @@ def shapes():
     return st.builds(Shape, kind=kinds, least=shares, **durations)
 
 
+@UNTIMED
 @given(shapes(), times, st.integers(1, 10_000))
 def test_there_are_never_more_users_than_asked_for_and_once_over_it_stays_over(shape, t, most):
     users = shape.users(t, most)
@@ -25,6 +29,7 @@ def test_there_are_never_more_users_than_asked_for_and_once_over_it_stays_over(s
         assert shape.users(t + 1, most) is None
 
 
+@UNTIMED
 @given(spans, spans, shares, st.integers(1, 1000))
 def test_a_ramp_only_rises_to_all(at, over, least, most):
     shape = Shape(kind="ramp", at=at, over=over, least=least)
@@ -50,6 +55,7 @@ def test_steady_lasts_as_long_as_it_says():
     assert [Shape(lasts=6.0).users(t, 7) for t in (0, 5.9, 6)] == [7, 7, None]
 
 
+@UNTIMED
 @given(times)
 def test_the_share_of_a_spot_grows_and_its_users_stay(t):
     shape = Shape(kind="spot", group="europe", at=10.0, over=20.0, least=0.3, most=0.9)
