@@ -10,16 +10,16 @@ cache. Those can also be had by GET.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 
 from reference_impl.evaluation import CompiledFlag, ErrorCode, Reason, Resolution
+from reference_impl.pop.etags import Piece, etag, tags
 from reference_impl.pop.flag_value import (
     Fallback,
     View,
@@ -31,7 +31,15 @@ from reference_impl.pop.flag_value import (
 from reference_impl.pop.levels import Level
 from reference_impl.pop.popularity.counting import Popularity
 from reference_impl.pop.popularity.detector import HotSettings
-from reference_impl.pop.response import Answer, Endpoint, Headers, ResponseWriter, refusal, response
+from reference_impl.pop.response import (
+    Answer,
+    Endpoint,
+    Headers,
+    ResponseWriter,
+    refusal,
+    response,
+    too_many,
+)
 
 BULK: Final = b"/ofrep/v1/evaluate/flags"
 SINGLE: Final = BULK + b"/"
@@ -51,13 +59,6 @@ class EvaluationRequest(msgspec.Struct, gc=False):
 
 _decode = msgspec.json.Decoder(EvaluationRequest).decode
 _encode = msgspec.json.Encoder().encode
-
-
-class Piece(NamedTuple):
-    """What one flag adds to the answer about all of them, and to its ETag."""
-
-    outcome: bytes
-    tag: bytes
 
 
 class Ofrep:
@@ -97,10 +98,10 @@ class Ofrep:
         key = unquote_to_bytes(path[len(SINGLE) :]).decode(errors="replace")
         known = headers.get(b"if-none-match", b"")
         if key and method in (b"GET", b"HEAD"):
-            return partial(self._shared, org, key, _tags(known))
+            return partial(self._shared, org, key, tags(known))
         if method != b"POST":
             return lambda _: _only_post()
-        return self._single(org, key) if key else partial(self._bulk, org, _tags(known))
+        return self._single(org, key) if key else partial(self._bulk, org, tags(known))
 
     def _other(self, method: bytes, target: bytes, headers: Headers) -> Endpoint:
         route = self._routes.get(target.partition(b"?")[0])
@@ -169,7 +170,7 @@ class Ofrep:
     def tag(self, resolution: Resolution) -> bytes:
         """The ETag of an answer: weak, for who answers and the log position are in the answer, and not in it."""
         piece = self._pieces.get(resolution) or self._piece(resolution)
-        return b"W/" + _etag(self._view.level, [piece])
+        return b"W/" + etag(self._view.level, [piece])
 
     def _make(self, resolution: Resolution, org: str) -> bytes:
         body = _encode(self._outcome(resolution))
@@ -215,9 +216,9 @@ class Ofrep:
             for key in self._known_keys(org)
             if (resolution := get_flag_value(view, level, org, key, context)) is not None
         ]
-        etag = _etag(level, found)
-        extra = b"ETag: %b\r\n" % etag
-        if etag in known:
+        tag = etag(level, found)
+        extra = b"ETag: %b\r\n" % tag
+        if tag in known:
             return response(HTTPStatus.NOT_MODIFIED, extra=extra)
         flags = b",".join([piece.outcome for piece in found])
         body = b'{"flags":[%b],"metadata":%b}' % (flags, _encode(self._metadata()))
@@ -291,20 +292,3 @@ class Ofrep:
 
 def _only_post() -> bytes:
     return response(HTTPStatus.METHOD_NOT_ALLOWED, extra=b"Allow: POST\r\n")
-
-
-def too_many(wait: float) -> bytes:
-    """The refusal that says in how many s to come again."""
-    extra = b"Retry-After: %d\r\n" % math.ceil(wait)
-    return response(HTTPStatus.TOO_MANY_REQUESTS, b'{"error":"too many requests"}', extra=extra)
-
-
-def _etag(level: Level, pieces: list[Piece]) -> bytes:
-    """Changes with every outcome, not with the log position: a change of another organisation is none of this one."""
-    parts = b"".join([piece.tag for piece in pieces])
-    digest = hashlib.blake2b(b"%b:%b" % (level.encode(), parts), digest_size=12)
-    return b'"%b"' % digest.hexdigest().encode()
-
-
-def _tags(if_none_match: bytes) -> list[bytes]:
-    return [tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")]

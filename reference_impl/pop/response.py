@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any, Protocol, TypeAlias
@@ -25,6 +26,12 @@ def response(
 def refusal(status: HTTPStatus) -> bytes:
     """The response that says in JSON why a request is refused."""
     return response(status, b'{"error":"%b"}' % status.phrase.lower().encode())
+
+
+def too_many(wait: float) -> bytes:
+    """The refusal that says in how many s to come again."""
+    extra = b"Retry-After: %d\r\n" % math.ceil(wait)
+    return response(HTTPStatus.TOO_MANY_REQUESTS, b'{"error":"too many requests"}', extra=extra)
 
 
 def head_only(complete: bytes) -> bytes:

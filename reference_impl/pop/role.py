@@ -22,13 +22,12 @@ from reference_impl.pop.http import (
     Answer,
     Headers,
     HttpServer,
-    ResponseWriter,
     bind,
     refusal,
     response,
 )
 from reference_impl.pop.levels import Level
-from reference_impl.pop.ofrep import BULK, Ofrep, Route, too_many
+from reference_impl.pop.ofrep import BULK, Ofrep, Route
 from reference_impl.pop.origin import (
     Absent,
     HttpOrigin,
@@ -51,14 +50,14 @@ from reference_impl.pop.status import (
     Step,
     StreamStatus,
 )
+from reference_impl.pop.streaming import stream_answer
 from reference_impl.pop.tenants import Tenants
 from reference_impl.propagation.client import HttpStreamClient, StreamClient
-from reference_impl.propagation.fanout import FanOut, last_event_id
+from reference_impl.propagation.fanout import FanOut
 from reference_impl.propagation.prewarm import Relay
 from reference_impl.propagation.store import Store
 from reference_impl.propagation.subscriber import Subscriber
 from reference_impl.resilience.breaker import Breaker, BreakerSettings
-from reference_impl.resilience.errors import CallError
 from reference_impl.resilience.http import HttpClient
 from reference_impl.resilience.retry import RetrySettings
 from reference_impl.tenants.tiers import Places
@@ -413,26 +412,7 @@ class Pop:
             return refused
         if reason := self.fanout.unready:
             return _unavailable(reason)
-        try:
-            last_id = last_event_id(headers.get(b"last-event-id", b"").decode("latin-1"))
-        except CallError as error:
-            body = msgspec.json.encode({"error": error.detail})
-            return response(HTTPStatus.BAD_REQUEST, body)
-
-        org = headers.get(b"x-org-id")
-
-        async def serve(writer: ResponseWriter) -> None:
-            with self.fanout.lane(None if org is None else org.decode(errors="replace")) as lane:
-                if lane is None:
-                    await writer.send(too_many(self.settings.tenants.retry_after))
-                    return
-                await writer.start()
-                try:
-                    await self.fanout.serve(last_id, writer.write, lane)
-                except CallError as error:  # too slow: it may resume by its id
-                    raise ConnectionAbortedError(str(error)) from None
-
-        return serve
+        return stream_answer(self.fanout, headers)
 
     def status(self) -> PopStatus:
         """What `GET /status` answers."""

@@ -164,14 +164,12 @@ CASES = [
     ),
     Case("etag-stays", "E5", "e5-hot-flags", ("program=tests.broken.eternal_etags",), "staleness"),
     Case("all-are-hot", "E5", "e5-hot-flags", ("pop.popularity.threshold=1",), "answers"),
-    Case(
-        "free-unlimited", "P4", "p4-bulkheads", ("pop.tenants.free=[null, 1, 0]",), "availability"
-    ),
-    Case("free-streams", "P4", "p4-bulkheads", ("hub.tenants.streams=100",), "open_streams"),
+    Case("free-unlimited", "P4", "p4-flood", ("pop.tenants.free=[null, 1, 0]",), "availability"),
+    Case("free-streams", "P4", "p4-degraded", ("hub.tenants.streams=100",), "open_streams"),
     Case(
         "pro-before-free",
         "P4",
-        "p4-bulkheads",
+        "p4-degraded",
         ("pop.tenants.free=[10, 10, 10]", "pop.tenants.pro=[null, 2, 10]"),
         "shedding",
     ),
