@@ -81,8 +81,8 @@ async def probe(address: Address, protocol: Protocol, timeout: float) -> Reach: 
     try:
         async with asyncio.timeout(timeout):
             reader, writer = await asyncio.open_connection(address.host, address.port)
+            sent = now_ns()  # before it, so that whatever keeps us from going on only adds
             writer.write(_HELLO[protocol])
-            sent = now_ns()
             if not await reader.read(1):
                 return Reach(connected=True, answered=False, error="closed")
             return Reach(connected=True, answered=True, rtt_ms=(now_ns() - sent) / 1e6)

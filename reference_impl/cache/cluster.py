@@ -95,12 +95,9 @@ class ClusterCache:
     async def store(self, org: str, key: str, entry: Entry, until: float) -> None:
         name = name_of(org, key)
         node = self._node(name)
-        if node.ahead is None:  # by its clock the entry will end
-            seconds, micros = await node.command("TIME")
-            node.heard(int(seconds) + int(micros) / 1_000_000)
-        assert node.ahead is not None
+        ahead = await node.learn_clock()  # by its clock the entry will end
         body = b"%d %s" % (entry.seq, _encode(entry))
-        await self._script(_STORE, name, entry.seq, body, int((until + node.ahead) * 1000))
+        await self._script(_STORE, name, entry.seq, body, int((until + ahead) * 1000))
 
     def status(self) -> dict[str, Any]:
         return {

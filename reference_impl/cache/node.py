@@ -53,6 +53,14 @@ class CacheNode:
 
         return await self._guarded(run)
 
+    async def learn_clock(self) -> float:
+        """Its clock less the loop's, s; asked for where nothing has been heard of it yet."""
+        if self.ahead is None:
+            seconds, micros = await self._guarded(self._redis.time)
+            self.heard(int(seconds) + int(micros) / 1_000_000)
+        assert self.ahead is not None
+        return self.ahead
+
     async def command(self, *words: Any) -> Any:
         """Outside the breaker: what keeps the cluster in order must find out that a node is back."""
         return await self._within(

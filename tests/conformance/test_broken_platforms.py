@@ -100,6 +100,7 @@ CASES = [
         ("program=tests.broken.stale_cache",),
         "staleness",
     ),
+    Case("cache-waited-for", "D5", "d5-cache", ("api.cache.timeout=5",), "availability"),
     Case("cache-stampede", "D5", "d5-short", ("api.cache.shelter=0.001",), "counter_rate"),
     Case(
         "archive-forgets", "D6", "d6-short", ("program=tests.broken.forgetful_archive",), "versions"

@@ -1,6 +1,6 @@
 """Which versions are archived, against a model that looks at each version alone."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_impl.archive.policy import ArchiveSettings, due
@@ -21,6 +21,7 @@ def log(ages):
     st.integers(1, 100),
     st.integers(1, 40),
 )
+@settings(deadline=None)
 def test_what_is_due(ages, keep, age, batch):
     changes = log(sorted(ages, reverse=True))
     settings = ArchiveSettings(keep=keep, age=age, batch=batch)
@@ -35,6 +36,7 @@ def test_what_is_due(ages, keep, age, batch):
 
 
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=30), st.integers(1, 30))
+@settings(deadline=None)
 def test_clocks_that_differ_leave_no_gap(ages, keep):
     """Writers' clocks are not in the log's order; what stays is nevertheless the end of the log."""
     changes = log(ages)

@@ -1,7 +1,7 @@
 """Segments come back as they were written, or not at all."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_impl.archive.segments import (
@@ -35,11 +35,13 @@ CHANGES = st.lists(
 
 
 @given(CHANGES)
+@settings(deadline=None)
 def test_a_segment_comes_back(changes):
     assert decode(encode(changes), "x") == changes
 
 
 @given(CHANGES, st.data())
+@settings(deadline=None)
 def test_a_damaged_segment_is_refused(changes, data):
     body = bytearray(encode(changes))
     at = data.draw(st.integers(0, len(body) - 1))
@@ -50,6 +52,7 @@ def test_a_damaged_segment_is_refused(changes, data):
 
 
 @given(CHANGES)
+@settings(deadline=None)
 def test_a_key_says_which_versions_there_are(changes):
     for own in grouped(sorted(changes, key=lambda change: change.seq)):
         key = key_of(own)
@@ -59,6 +62,7 @@ def test_a_key_says_which_versions_there_are(changes):
 
 
 @given(st.tuples(st.text(), st.text()), st.tuples(st.text(), st.text()))
+@settings(deadline=None)
 def test_no_flag_is_in_the_folder_of_another(one, two):
     assert folder_of(*one).startswith(folder_of(*two)) is (one == two)
 

@@ -1,7 +1,7 @@
 """Which node has which slot, and what CLUSTER NODES says of it."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_impl.cache.slots import SLOTS, name_of, parse_nodes, shares, slot_of
@@ -32,6 +32,7 @@ def test_what_is_no_view_is_refused(text):
 
 
 @given(st.lists(st.text("abc-123", min_size=1), min_size=1, max_size=20, unique=True), st.randoms())
+@settings(deadline=None)
 def test_shares_are_all_slots_once_and_equal(nodes, chance):
     shuffled = list(nodes)
     chance.shuffle(shuffled)
@@ -43,6 +44,7 @@ def test_shares_are_all_slots_once_and_equal(nodes, chance):
 
 
 @given(st.tuples(st.text(), st.text()), st.tuples(st.text(), st.text()))
+@settings(deadline=None)
 def test_two_flags_never_share_a_name(one, two):
     assert (name_of(*one) == name_of(*two)) is (one == two)
 
