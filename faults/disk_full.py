@@ -14,7 +14,7 @@ from harness.runtime.base import NodeState
 if TYPE_CHECKING:
     from harness.runtime.base import Cluster
 
-_ROUNDS = 5  # until a process that was just forked is found as well
+_ROUNDS = 20  # until a process that was just forked is found as well
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,11 @@ class DiskFull(NodeFault):
             self._shown[node] = seen
 
     async def mend(self, cluster: Cluster, node: str) -> None:
-        await asyncio.to_thread(limits.lift, await _pids(cluster, node))
+        for _ in range(_ROUNDS):
+            pids = await _pids(cluster, node)
+            await asyncio.to_thread(limits.lift, pids)
+            if not any(map(limits.limited, await _pids(cluster, node))):
+                break
         await start_again(cluster, node)
 
     async def hurts(self, cluster: Cluster, node: str) -> Proof:
@@ -61,7 +65,7 @@ class DiskFull(NodeFault):
         then = self._shown.get(node, never)
         if cluster.state(node) is NodeState.EXITED:
             return combined([then, Proof(bit=True, seen=f"{node} ended of it")])
-        return combined([then, await _limited(cluster, node)])
+        return await _limited(cluster, node)
 
     async def verify_healed(self, cluster: Cluster) -> Proof:
         served = await super().verify_healed(cluster)

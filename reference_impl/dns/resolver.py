@@ -26,12 +26,13 @@ NO_NAME: Final = (
 
 class ResolverSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`timeout` in s for each server. Where none answers, what is known is used for `stale` s beyond its TTL, and servers
-    are asked again after `recheck` s.
+    are asked again after `recheck` s. Who asks meanwhile waits for `patience` s at most: the "client response timer" of RFC 8767.
     """
 
     timeout: Positive = 0.5
     stale: Annotated[float, msgspec.Meta(ge=0)] = 3600.0
     recheck: Positive = 1.0
+    patience: Positive = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,14 @@ class Resolver:
             task.add_done_callback(lambda done: self._asked(name, done))
             self._asking[name] = task
         # One caller that gives up must not take the answer from the others.
-        return await asyncio.shield(self._asking[name])
+        asking = self._asking[name]
+        if (
+            known is None
+            or asyncio.get_running_loop().time() >= known.expires + self._settings.stale
+        ):
+            return await asyncio.shield(asking)
+        done, _ = await asyncio.wait({asking}, timeout=self._settings.patience)
+        return asking.result() if done else known.addresses
 
     async def close(self) -> None:
         """Idempotent."""

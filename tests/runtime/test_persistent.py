@@ -12,7 +12,7 @@ import pytest
 from harness import undos
 from harness.errors import RuntimeFailure, SquallError
 from harness.fault import Undo
-from harness.runtime import doctor, persistent, procfs
+from harness.runtime import doctor, limits, persistent, procfs
 from harness.runtime.base import NodeState
 from harness.runtime.spot import Spot
 from tests.runtime import contract
@@ -196,6 +196,26 @@ def test_a_flipped_bit_is_mended_by_the_warden(cluster_name):
                 await undos.condition(again, undo)
                 == f"{undos.words(undo)}, as recorded, but no longer"
             )
+            assert (await undos.healed(again, undo))[0]
+            await again.detach()
+
+    asyncio.run(run())
+
+
+def test_writes_to_disk_are_allowed_again_by_the_warden(cluster_name):
+    async def run():
+        async with asyncio.timeout(20):
+            made = await persistent.up(contract.topology(), cluster_name)
+            undo = Undo(action="lift", subject="a")
+            await made.record(undo, hold=True)
+            (process, *_) = await made.processes("a")
+            limits.fill([process.pid])
+            await made.detach()
+            again = await persistent.attach(cluster_name)
+            assert limits.limited(process.pid)
+            assert await undos.condition(again, undo) == "a can write nothing to disk"
+            await again.carry_out(await again.outstanding())
+            assert not limits.limited(process.pid)
             assert (await undos.healed(again, undo))[0]
             await again.detach()
 

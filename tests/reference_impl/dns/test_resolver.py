@@ -129,6 +129,30 @@ def test_what_is_stale_is_used_for_a_bounded_time():
     run_virtual(main())
 
 
+def test_who_knows_something_does_not_wait_for_servers_that_hang():
+    async def main():
+        loop = asyncio.get_running_loop()
+        servers = Servers(dns_1=Answer(("127.0.0.1",), 5.0), dns_2=None)
+        names = resolver(servers, stale=10.0, patience=0.25)
+        await names.resolve(NAME)
+        servers.says["dns_1"] = None
+        waits = []
+        await asyncio.sleep(5.1)
+        while loop.time() < 12:
+            began = loop.time()
+            assert await names.resolve(NAME) == ("127.0.0.1",)
+            waits.append(loop.time() - began)
+            await asyncio.sleep(0.1)
+        assert max(waits) == pytest.approx(0.25)
+        # The question goes on meanwhile, and its answer is taken.
+        servers.says["dns_1"] = servers.says["dns_2"] = Answer(("127.0.0.2",), 5.0)
+        await asyncio.sleep(2.5)
+        assert await names.resolve(NAME) == ("127.0.0.2",)
+        await names.close()
+
+    run_virtual(main())
+
+
 def test_no_such_name_is_an_answer_that_ends_what_was_known():
     async def main():
         servers = Servers(dns_1=Answer(("127.0.0.1",), 0.0), dns_2=Answer(("127.0.0.9",), 9.0))
