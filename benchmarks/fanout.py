@@ -215,14 +215,18 @@ async def measure(streams: int, changes: int, heartbeat: float) -> Size:
             await crowds.until()
             await asyncio.sleep(1.0)
             kib = (hub.memory - before) / KIB / streams
-            began, used = time.monotonic(), hub.cpu
+            began, used, beats = time.monotonic(), hub.cpu, beats_of(await crowds.ask())
             await asyncio.sleep(IDLE)
             idle = (hub.cpu - used) / (time.monotonic() - began)
-            await crowds.ask(forget=True)
-            began, used = time.monotonic(), hub.cpu
+            more = beats_of(await crowds.ask(forget=True)) - beats
+            each, beats, used = (hub.cpu - used) / max(1, more), beats + more, hub.cpu
             told = await send(upstream, crowds, changes, max(0.1, streams * APART))
-            spent = hub.cpu - used - idle * (time.monotonic() - began)
-            return Size(kib, idle, max(0.0, spent) / changes / streams * 1e6, Delays.of(told))
+            spent = hub.cpu - used - each * (beats_of(told) - beats)
+            return Size(kib, idle, spent / changes / streams * 1e6, Delays.of(told))
+
+
+def beats_of(told: list[Told]) -> int:
+    return sum(one.heartbeats for one in told)
 
 
 async def slow(streams: int, slow_ones: int, changes: int) -> tuple[Delays, Delays]:

@@ -19,7 +19,7 @@ from harness.checkers.soundness import fault_doubts, longest_stall, run_doubts
 from harness.checkers.usage import cpu_shares, memory_shares
 from harness.history import Filled, Note, Recommendation
 from harness.history_io import Window
-from harness.units import Seconds, to_ns, to_s
+from harness.units import NS, Seconds, to_ns, to_s
 from harness.verdict import Evidence, Verdict
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from harness.verdict import Finding
 
 RAISED, WITHDRAWN = "raised", "withdrawn"
+TOGETHER = 2 * NS  # within which probes end that are told to at once
 ERROR = 0.001  # s; both ends of what is measured are read from one clock
 
 
@@ -193,7 +194,8 @@ class Recommended(Checker):
         if raised:
             result.doubts += self._noise(history, raised[0])
         else:
-            result.doubts += _watch_doubts(history, whole(history).end) + _silence_doubts(history)
+            until = max(0, whole(history).end - TOGETHER)
+            result.doubts += _watch_doubts(history, until) + _silence_doubts(history)
         return result
 
     def _unseen(self, history: History, cause: _Cause, deadline: int) -> list[str]:

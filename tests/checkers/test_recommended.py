@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from build import Builder
+from build import Builder, ns
 from sound import SOUND
 
 from harness.checkers.recommended import Recommended
-from harness.history import Note
+from harness.history import Note, ProbeEnd
 from harness.verdict import Verdict
 
 PASS, FAIL, UNKNOWN = Verdict.PASS, Verdict.FAIL, Verdict.UNKNOWN
@@ -140,6 +140,15 @@ def test_what_nothing_crosses_is_never_recommended():
     assert judged(silent, NEVER) == [UNKNOWN]
     silent.add(Note(t=2, text="feed answers again", source="feed"))
     assert judged(silent, NEVER) == [PASS]
+
+
+def test_probes_that_end_together_end_one_after_the_other():
+    def ending(at):
+        b = feed().probe("status", "status")
+        return b.add(ProbeEnd(t=ns(at), name="feed")).add(ProbeEnd(t=ns(10.0), name="status"))
+
+    assert [f.verdict for f in NEVER(ending(9.5).history(10.1, ends=False))] == [PASS]
+    assert [f.verdict for f in NEVER(ending(7.0).history(10.1, ends=False))] == [UNKNOWN]
 
 
 def test_a_latency_that_may_be_the_machines():
