@@ -57,11 +57,15 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What is done now: so many workers more, or another weight."""
+    """What is done now: so many workers more, or another weight.
+
+    `shed`: the share of its kept connections that must be drawn for anew, so that the weight's share of all stays.
+    """
 
     pop: str
     what: Literal["workers", "weight"]
     value: float
+    shed: float = 0.0
 
 
 @dataclass(slots=True)
@@ -98,8 +102,8 @@ class HotSpots:
                 continue  # what they bear is seen the next time
             weight = self._weight(now, name, seen)
             if abs(weight - pop.weight) >= SLIGHT and now >= pop.changed + self.settings.hold:
+                actions.append(Action(name, "weight", weight, _shed(pop.weight, weight)))
                 pop.weight, pop.changed = weight, now
-                actions.append(Action(name, "weight", weight))
         return actions
 
     def _demand(self, name: str, one: Seen) -> float:
@@ -141,3 +145,8 @@ class HotSpots:
 
     def _room(self, other: Seen) -> float:
         return max(0.0, self.settings.hot * other.capacity - other.rate)
+
+
+def _shed(before: float, after: float) -> float:
+    """Of those that are drawn for anew `after` stay; `after / before` of all are to."""
+    return min(1.0, (1 - after / before) / (1 - after)) if after < before else 0.0

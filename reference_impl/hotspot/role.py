@@ -52,7 +52,7 @@ class _Status(msgspec.Struct):
 
 
 class HotSpotController:
-    """A `Role`. Links: "pop" to the PoPs, "anycast" to the control port of what leads users to them."""
+    """A `Role`. Links: "pop" to the control ports of PoPs, "anycast" to that of what leads users to them."""
 
     def __init__(self, config: NodeConfig, env: Env) -> None:
         self.config = config
@@ -128,8 +128,8 @@ class HotSpotController:
         """More workers, or: connections that are kept follow the weight too."""
         if action.what == "workers":
             body: dict[str, float] = {"workers": int(action.value)}
-        elif action.value < 1:
-            body = {"shed": 1 - action.value}
+        elif action.shed:
+            body = {"shed": action.shed}
         else:
             return
         await self._send("POST", self._pops[action.pop], "/scale", body)

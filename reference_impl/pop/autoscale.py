@@ -26,7 +26,7 @@ class AutoscaleSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """SCALING_POLICY: `target` in requests/s per worker; `up` and `down` as shares of it; `cooldown` in s.
 
     The specification is silent on the rest. `window`: s over which the rate is taken. `minimum` and `maximum` workers.
-    `leave_within`: s that a leaving worker's idle connections stay open.
+    `leave_within`: s that a leaving worker's idle connections stay open. `control_port`: where the node takes orders.
     """
 
     target: Positive = 50_000.0
@@ -37,6 +37,7 @@ class AutoscaleSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     minimum: Annotated[int, msgspec.Meta(ge=1)] = 1
     maximum: Annotated[int, msgspec.Meta(ge=1, le=MOST)] = 16
     leave_within: Positive = 5.0
+    control_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8081
 
     def __post_init__(self) -> None:
         if self.minimum > self.maximum:

@@ -40,11 +40,11 @@ def pop_crew(config: NodeConfig, env: Env, worker: type[Worker] = Worker) -> Cre
     workers = settings.workers
     if policy is not None:
         workers = min(max(workers, policy.minimum), policy.maximum)
-    doors = Doors(config.listen.host, config.listen.port, policy.maximum if policy else workers)
+    host, port = config.listen.host, config.listen.port
+    doors = Doors(host, port, policy.maximum, workers) if policy else Doors(host, port, workers)
     headcount = Headcount(workers)
     scaling = None
     if policy is not None:
-        doors.open(workers)
         scaling = Scaling(policy, headcount, doors, partial(os.kill, os.getpid(), MORE))
 
     def make_worker(index: int) -> Worker:

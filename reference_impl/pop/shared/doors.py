@@ -25,14 +25,17 @@ _INSTRUCTION: Final = "HBBI"
 class Doors:
     """`workers` sockets that listen; connections may wait at each before a worker accepts them.
 
-    Raises `OSError` where the address cannot be had.
+    `opened`: connections come to so many from the first on; None: to all, and no filter is used. Raises `OSError` where
+    the address cannot be had.
     """
 
-    def __init__(self, host: str, port: int, workers: int) -> None:
+    def __init__(self, host: str, port: int, workers: int, opened: int | None = None) -> None:
         first = bind(host, port, shared=True)
         port = first.getsockname()[1]
         others = (bind(host, port, shared=True) for _ in range(workers - 1))
         self.sockets = [first, *others]
+        if opened is not None:
+            self.open(opened)  # before anybody can come to a door that has no worker
         for door in self.sockets:
             door.listen(BACKLOG)  # in the order by which the filter counts them
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import msgspec
+from aiohttp import web
 
 from reference_impl.pop.levels import CHAIN
 from reference_impl.pop.popularity.counting import Report
-from reference_impl.pop.response import refusal, response
+from reference_impl.pop.response import response
 from reference_impl.pop.role import Pop
 from reference_impl.pop.shared.hot import HotFlags
 from reference_impl.pop.shared.passing import EVALUATIONS
 from reference_impl.pop.shared.store import SharedStore
 from reference_impl.pop.shared.writer import Writer
+from reference_impl.web import Site, error_response, json_response
 
 if TYPE_CHECKING:
     import socket
@@ -94,33 +96,43 @@ class Lead(Pop):
         self._listener = listener
         self.scaling = scaling
         super().__init__(config, env)
+        self.control = Site(self._told, lambda: self.fanout.unready)
+        self.control.add("POST", "/scale", self._scale)
 
     async def start(self) -> None:
         """See `Role.start`."""
-        await super().start()
-        if self.scaling is not None:
+        policy = self.settings.autoscale
+        if self.scaling is not None and policy is not None:
+            await self.control.start(self.config.listen.host, policy.control_port)
             self._tasks.start(self.scaling.run, "scaling")
+        await super().start()
+
+    async def stop(self) -> None:
+        """See `Role.stop`."""
+        await self.control.stop()
+        await super().stop()
 
     def make_routes(self) -> dict[bytes, Route]:
         """See `Pop.make_routes`."""
-        own: dict[bytes, Route] = {b"/scale": self._scale, EVALUATIONS: self._evaluations}
+        own: dict[bytes, Route] = {EVALUATIONS: self._evaluations}
         return super().make_routes() | own
 
-    def _scale(self, method: bytes, _target: bytes, _headers: Headers, body: bytes) -> Answer:
+    async def _scale(self, request: web.Request) -> web.Response:
         """What the controller of hot spots asks for."""
-        if method != b"POST":
-            return refusal(HTTPStatus.METHOD_NOT_ALLOWED)
-        if self.scaling is None:
-            return refusal(HTTPStatus.CONFLICT)
+        assert self.scaling is not None
         try:
-            asked = msgspec.json.decode(body, type=Asked)
-        except msgspec.DecodeError:
-            return refusal(HTTPStatus.BAD_REQUEST)
+            asked = msgspec.json.decode(await request.read(), type=Asked)
+        except msgspec.DecodeError as error:
+            return error_response(400, f"nothing to scale by: {error}")
         if asked.workers:
             self.scaling.boost(asked.workers)
         if asked.shed:
             self.scaling.shed(asked.shed)
-        return response(HTTPStatus.OK, msgspec.json.encode(self.scaling.status()))
+        return json_response(self.scaling.status())
+
+    def _told(self) -> dict[str, Any]:
+        told: dict[str, Any] = msgspec.to_builtins(self.status())
+        return told
 
     def status(self) -> PopStatus:
         """See `Pop.status`."""

@@ -48,7 +48,7 @@ def test_it_gives_workers_lowers_a_weight_and_takes_it_back():
         assert pops["a"].asked == []
         pops["a"].total = 160.0
         await until(lambda: told().get("a", 1) < 1, seen=told)
-        assert pops["a"].asked == [{"workers": 5}, {"shed": 0.5}]
+        assert pops["a"].asked == [{"workers": 5}, {"shed": 1.0}]
         assert (told()["a"], anycast.asked[-1]["lasting"]) == (0.5, 10.0)
         count = len(anycast.asked)
         await until(lambda: len(anycast.asked) > count + 2, seen=lambda: anycast.asked)

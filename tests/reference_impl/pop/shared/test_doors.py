@@ -43,6 +43,15 @@ def test_connections_come_to_the_open_doors_alone_and_to_each_of_them():
         door.close()
 
 
+def test_from_the_first_moment_on_nobody_comes_to_a_door_without_a_worker():
+    doors = Doors(own_host(), 0, 4, opened=2)
+    clients = [connect(doors) for _ in range(MANY)]
+    waiting = [accepted(door) for door in doors.sockets]
+    assert [bool(some) for some in waiting] == [True, True, False, False]
+    for each in [*clients, *sum(waiting, []), *doors.sockets]:
+        each.close()
+
+
 def test_what_waits_at_a_door_that_is_not_open_any_more_is_still_there():
     doors = Doors(own_host(), 0, 2)
     doors.open(2)
