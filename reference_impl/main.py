@@ -35,8 +35,8 @@ from reference_impl.failover.role import Failover
 from reference_impl.hotspot.role import HotSpotController
 from reference_impl.hub.role import Hub
 from reference_impl.objectstore.role import Objects
-from reference_impl.pop.role import Pop
 from reference_impl.pop.shared.crew import pop_crew
+from reference_impl.pop.tiered.role import make_pop
 from reference_impl.role import Env, Role
 from reference_impl.shards.merger import Merger
 from reference_impl.shards.role import Mover
@@ -63,7 +63,7 @@ ROLES: Mapping[str, RoleFactory] = {
     "merger": Merger,
     "mover": Mover,
     "objects": Objects,
-    "pop": Pop,
+    "pop": make_pop,
     "restorer": Restorer,
     "stream": StreamServer,
     "witness": Witness,

@@ -19,6 +19,7 @@ from harness.checkers.growth import Growth
 from harness.checkers.hot_spot import HotSpot
 from harness.checkers.levels import Levels
 from harness.checkers.load_totals import LoadTotals
+from harness.checkers.memory import Memory
 from harness.checkers.mitigation import Mitigation
 from harness.checkers.names import Names
 from harness.checkers.open_streams import OpenStreams
@@ -62,6 +63,7 @@ CHECKERS: dict[str, type[Checker]] = {
         HotSpot,
         Levels,
         LoadTotals,
+        Memory,
         Mitigation,
         Names,
         OpenStreams,

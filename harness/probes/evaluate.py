@@ -25,6 +25,7 @@ from harness.probes.http import (
 )
 from harness.probes.openloop import default_limit, keys_for, run_open_loop
 from harness.probes.schedule import interval_of
+from harness.probes.write import filled_keys
 from harness.target import fill, fill_headers, fill_path, pointer
 from harness.units import Seconds, now_ns, to_ns
 
@@ -64,6 +65,7 @@ class EvaluateProbe:
     that was waited for in vain, else after `pause`.
     `expect` is the value's type; another is INVALID. Outcome "fail" is an evaluation that the user did not get;
     "unknown" one that still waited when the probe ended. `in_flight` 0: as many as a full outage leaves waiting.
+    `filled`: instead of `keys`, in turn the flags that a step `fill` of so many writes.
     `cache`: through an HTTP cache that all of the probe's users share.
     """
 
@@ -84,12 +86,15 @@ class EvaluateProbe:
     keep_alive: bool = True
     in_flight: int = 0
     cache: bool = False
+    filled: int = 0
     budget: Seconds = Seconds(0.05)
 
     def __post_init__(self) -> None:
         interval_of(self.rate)
         if not self.keys:
             raise ValueError("keys must name at least one flag")
+        if self.filled < 0:
+            raise ValueError("filled must not be negative")
         if self.users < 1 or self.retries < 0:
             raise ValueError("users must be at least 1 and retries at least 0")
 
@@ -201,7 +206,7 @@ class _Evaluating:
         self._site = site
         self._client = client
         self._how = site.target.evaluate
-        self._keys = keys_for(probe.keys)
+        self._keys = keys_for(filled_keys(probe.filled) or probe.keys)
         self._headers = fill_headers(self._how.headers, org=probe.org)
         self._reader = _Reader(site, probe.expect)
         self._path = lru_cache(1024)(self._path_of)

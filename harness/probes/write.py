@@ -226,10 +226,15 @@ def targeted_flag(attribute: str, equals: Any, then: Any, otherwise: Any) -> dic
     }
 
 
+def filled_keys(count: int) -> tuple[str, ...]:
+    """The keys of so many made-up flags."""
+    return tuple(f"fill-{n:06d}" for n in range(count))
+
+
 def made_up(count: int, size: int) -> dict[str, Any]:
     """`count` flags, each a definition of `size` bytes as JSON (at least some 200): one rule, and texts that nothing can share."""
     flags: dict[str, Any] = {}
-    for n in range(count):
+    for n, key in enumerate(filled_keys(count)):
         chance = random.Random(n)
         flag = targeted_flag("tier", "gold", "", "")
         room = size - len(msgspec.json.encode(flag))
@@ -238,7 +243,7 @@ def made_up(count: int, size: int) -> dict[str, Any]:
             "match": chance.randbytes(half).hex(),
             "other": chance.randbytes(max(0, room - 2 * half) // 2).hex(),
         }
-        flags[f"fill-{n:06d}"] = flag
+        flags[key] = flag
     return flags
 
 

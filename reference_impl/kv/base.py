@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from reference_impl.propagation.types import Change, Snapshot
+from reference_impl.propagation.types import Change, FlagState, Snapshot
 
 KEPT = 10_000  # changes
 
@@ -22,6 +22,10 @@ class EdgeReader(Protocol):
 
         An empty list where it lacks nothing, also when the KV is behind the reader or has no data.
         """
+        ...
+
+    async def flags(self, org: str, keys: Sequence[str]) -> dict[str, FlagState]:
+        """Those of an organisation's flags that it has, as they were at one moment."""
         ...
 
     async def close(self) -> None: ...

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reference_impl.kv.base import KEPT
 from reference_impl.propagation.store import Store
-from reference_impl.propagation.types import Change, Snapshot
+from reference_impl.propagation.types import Change, FlagState, OrgState, Snapshot
 from reference_impl.resilience.errors import CallError
 
 
@@ -43,6 +43,10 @@ class MemoryKV:
         store = self._reach()
         changes = store.changes_since(since_seq, self._kept)
         return store.snapshot() if changes is None else changes
+
+    async def flags(self, org: str, keys: Sequence[str]) -> dict[str, FlagState]:
+        present = self._reach().orgs.get(org, OrgState()).flags
+        return {key: present[key] for key in keys if key in present}
 
     async def close(self) -> None: ...
 

@@ -146,6 +146,22 @@ class RedisKV:
         except (msgspec.DecodeError, ValueError) as error:
             raise CallError(INVALID, f"{self._where}: {error}") from None
 
+    async def flags(self, org: str, keys: Sequence[str]) -> dict[str, FlagState]:
+        if not keys:
+            return {}
+        fields = [f"{org}\0{key}" for key in keys]
+
+        async def read() -> list[bytes | None]:
+            return await cast("Awaitable[list[bytes | None]]", self._redis.hmget(FLAGS, fields))
+
+        found = await self._within(self._timeout, read)
+        try:
+            return {
+                k: _state(data) for k, data in zip(keys, found, strict=True) if data is not None
+            }
+        except (msgspec.DecodeError, ValueError) as error:
+            raise CallError(INVALID, f"{self._where}: {error}") from None
+
     async def close(self) -> None:
         await self._redis.aclose()
 

@@ -6,10 +6,10 @@ Hubs write to each replica on its own, so one that is lost or cut off holds up n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from reference_impl.kv.base import EdgeReader
-from reference_impl.propagation.types import Change, Snapshot
+from reference_impl.propagation.types import Change, FlagState, Snapshot
 from reference_impl.resilience.errors import CallError
 
 
@@ -51,6 +51,17 @@ class Replicas:
                 self.at = name
                 return news
         assert failure is not None  # a look has an answer, or raises
+        raise failure
+
+    async def flags(self, org: str, keys: Sequence[str]) -> dict[str, FlagState]:
+        """See `EdgeReader.flags`, of the replica that was read last; one that fails is passed over, as by `fetch`."""
+        failure: CallError | None = None
+        for name in sorted(self._replicas, key=lambda name: name != self.at):
+            try:
+                return await self._replicas[name].flags(org, keys)
+            except CallError as error:
+                failure = failure or error
+        assert failure is not None  # there is a replica
         raise failure
 
     async def close(self) -> None:

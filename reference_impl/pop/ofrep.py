@@ -62,7 +62,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Ofrep:
-    """The HTTP handler of a PoP: OFREP, and other paths by `routes`."""
+    """The HTTP handler of a PoP: OFREP, and other paths by `routes`. `kept`: how many answers are kept."""
+
+    kept = KEPT_ANSWERS
 
     def __init__(
         self,
@@ -173,32 +175,42 @@ class Ofrep:
         return b"W/" + etag(self._view.level, [piece])
 
     def _make(self, resolution: Resolution, org: str) -> bytes:
-        body = _encode(self._outcome(resolution))
         if resolution.error_code is not None:
-            missing = resolution.error_code is ErrorCode.FLAG_NOT_FOUND
-            return response(HTTPStatus.NOT_FOUND if missing else HTTPStatus.BAD_REQUEST, body)
-        if len(self._answers) >= KEPT_ANSWERS:
+            return self._once(resolution)
+        if len(self._answers) >= self.kept:
             self._answers.clear()
         extra = self._caching(resolution, org) if self._popularity.hot else b""
-        answer = self._answers[resolution] = response(HTTPStatus.OK, body, extra=extra)
+        answer = self._answers[resolution] = self._once(resolution, extra)
         return answer
+
+    def _once(self, resolution: Resolution, extra: bytes = b"") -> bytes:
+        """An answer that is not kept."""
+        status = HTTPStatus.OK
+        if resolution.error_code is not None:
+            missing = resolution.error_code is ErrorCode.FLAG_NOT_FOUND
+            status = HTTPStatus.NOT_FOUND if missing else HTTPStatus.BAD_REQUEST
+        return response(status, _encode(self._outcome(resolution)), extra=extra)
 
     async def _load(
         self, org: str, key: str, context: dict[str, Any], writer: ResponseWriter
     ) -> None:
         found = await self._view.load(org, key)
+        await writer.send(self._make(self._loaded(org, key, found, context), org))
+
+    def _loaded(
+        self, org: str, key: str, found: CompiledFlag | Fallback | None, context: dict[str, Any]
+    ) -> Resolution:
+        """The outcome for a flag that was asked for elsewhere."""
         if isinstance(found, CompiledFlag):
-            resolution = found.evaluate(context, self._view.clock)
-        elif isinstance(found, Fallback):
+            return found.evaluate(context, self._view.clock)
+        if isinstance(found, Fallback):
             why = "not in memory, and the origin cannot be asked"
-            resolution = not_found(key, why, found.metadata)
-        else:
-            resolution = not_found(key, f"unknown in organisation {org!r}")
-        await writer.send(self._make(resolution, org))
+            return not_found(key, why, found.metadata)
+        return not_found(key, f"unknown in organisation {org!r}")
 
     # -- all flags ---------------------------------------------------------------------------------------------------
 
-    def _bulk(self, org: str, known: list[bytes], body: bytes) -> bytes:
+    def _bulk(self, org: str, known: list[bytes], body: bytes) -> Answer:
         view = self._view
         self.bulk_evaluations += 1
         wait = view.admit(org)
@@ -208,6 +220,10 @@ class Ofrep:
             context = _decode(body).context if body else {}
         except msgspec.DecodeError as error:
             return self._bad_request("", error)
+        return self._all(org, known, context)
+
+    def _all(self, org: str, known: list[bytes], context: dict[str, Any]) -> Answer:
+        view = self._view
         level, pieces = view.level, self._pieces
         if level is not self._level or view.seq != self._seq:
             self._renew()
@@ -216,6 +232,9 @@ class Ofrep:
             for key in self._known_keys(org)
             if (resolution := get_flag_value(view, level, org, key, context)) is not None
         ]
+        return self._together(level, found, known)
+
+    def _together(self, level: Level, found: list[Piece], known: list[bytes]) -> bytes:
         tag = etag(level, found)
         extra = b"ETag: %b\r\n" % tag
         if tag in known:
@@ -234,17 +253,20 @@ class Ofrep:
         return keys
 
     def _piece(self, resolution: Resolution) -> Piece:
+        piece = self._cut(resolution)
+        if resolution.error_code is None:  # of errors each is another object
+            if len(self._pieces) >= self.kept:
+                self._pieces.clear()
+            self._pieces[resolution] = piece
+        return piece
+
+    def _cut(self, resolution: Resolution) -> Piece:
         part = (
             *(resolution.key, resolution.variant, resolution.reason),
             *(resolution.error_code, resolution.flag_version),
         )
         tag = hashlib.blake2b(_encode(part), digest_size=8).digest()
-        piece = Piece(_encode(self._outcome(resolution)), tag)
-        if resolution.error_code is None:  # of errors each is another object
-            if len(self._pieces) >= KEPT_ANSWERS:
-                self._pieces.clear()
-            self._pieces[resolution] = piece
-        return piece
+        return Piece(_encode(self._outcome(resolution)), tag)
 
     def _renew(self) -> None:
         """Forget what was made for another level or log position."""

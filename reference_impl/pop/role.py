@@ -49,9 +49,11 @@ from reference_impl.pop.status import (
     PopStatus,
     Step,
     StreamStatus,
+    TierStatus,
 )
 from reference_impl.pop.streaming import stream_answer
 from reference_impl.pop.tenants import Tenants
+from reference_impl.pop.tiered.settings import TierSettings
 from reference_impl.propagation.client import HttpStreamClient, StreamClient
 from reference_impl.propagation.fanout import FanOut
 from reference_impl.propagation.prewarm import Relay
@@ -65,7 +67,7 @@ from reference_impl.web import Tasks
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Collection, Coroutine
+    from collections.abc import Collection, Coroutine, Mapping
 
     from reference_impl.config import NodeConfig
     from reference_impl.evaluation import Clock, CompiledFlag
@@ -88,6 +90,7 @@ class PopSettings(DegradationSettings, frozen=True, kw_only=True, forbid_unknown
     and fewer; without it their number is fixed. `store_limit`: bytes that flags may
     use in it, twice that for a moment; `hot`: flags that each worker keeps compiled.
     `popularity`: which flags are evaluated so often that their answers may be cached, and all PoPs are told.
+    `tiers`: how much of the flags is in memory; None: all of them. Only for a node of one process.
     """
 
     workers: Annotated[int, msgspec.Meta(ge=1, le=READERS - 1)] = 1
@@ -102,6 +105,7 @@ class PopSettings(DegradationSettings, frozen=True, kw_only=True, forbid_unknown
     origin_name: str = ""
     resolver: ResolverSettings = ResolverSettings()
     popularity: HotSettings = HotSettings()
+    tiers: TierSettings | None = None
     upstream_grace: Positive = 3.0
 
 
@@ -158,7 +162,7 @@ class Pop:
         self._origin_http = HttpClient(settings.lookup.timeout)  # a pool of its own
         self.store = self.make_store()
         self.compiled = self.make_flags()
-        self.fanout = FanOut(self.store, settings)
+        self.fanout = self.make_fanout()
         self.alerts = AlertSender(config.name, config.upstreams("alerts"), self._http, env)
         self.echo = Echo(self._http)
         self.kv = kv or self._redis()
@@ -177,7 +181,7 @@ class Pop:
         self.fallbacks = 0
         self._grace: asyncio.TimerHandle | None = None
         self._tasks = Tasks()
-        self.ofrep = Ofrep(self, self.make_routes(), self.popularity)
+        self.ofrep = self.make_handler(self.make_routes())
         self.server = HttpServer(self.ofrep, quick=BULK)
         self.store.listen(self._arrived)
 
@@ -193,6 +197,14 @@ class Pop:
     def make_flags(self) -> Flags:
         """What evaluates them."""
         return CompiledFlags(self.store)
+
+    def make_fanout(self) -> FanOut:
+        """What serves its own stream."""
+        return FanOut(self.store, self.settings)
+
+    def make_handler(self, routes: Mapping[bytes, Route]) -> Ofrep:
+        """What answers requests."""
+        return Ofrep(self, routes, self.popularity)
 
     def make_degradation(self) -> Degradation:
         """What decides on the level."""
@@ -355,7 +367,7 @@ class Pop:
     async def load(self, org: str, key: str) -> CompiledFlag | Fallback | None:
         """See `View.load`. What is found stays in memory until the stream brings it."""
         if self.lookups is None:
-            return self._fallback("NO_LINK")
+            return self.fallback("NO_LINK")
         if self.compiled.knows(org, key):
             return None  # its definition was rejected, and the origin has no other
         found = await self.lookups.lookup(org, key)
@@ -363,10 +375,15 @@ class Pop:
             case Absent():
                 return None
             case Unavailable():
-                return self._fallback(found.circuit)
-        if self.level not in (Level.HEALTHY, Level.DEGRADED_L1):
-            return self._fallback(self.lookups.breaker.state)  # "no new flags" holds from now on
+                return self.fallback(found.circuit)
+        if not self.may_load:
+            return self.fallback(self.lookups.breaker.state)  # "no new flags" holds from now on
         return self.compiled.get(org, key) or self.compiled.keep_ahead(org, key, found)
+
+    @property
+    def may_load(self) -> bool:
+        """Whether flags that are not in memory are asked for, at the level of now."""
+        return self.level in (Level.HEALTHY, Level.DEGRADED_L1)
 
     def holds(self, org: str, key: str) -> bool:
         """See `Memory.holds`."""
@@ -374,11 +391,12 @@ class Pop:
 
     async def warm(self, org: str, key: str) -> bool:
         """See `Memory.warm`. As for a user, only a level that may load new flags asks the origin."""
-        if not self.holds(org, key) and self.level in (Level.HEALTHY, Level.DEGRADED_L1):
+        if not self.holds(org, key) and self.may_load:
             await self.load(org, key)
         return self.holds(org, key)
 
-    def _fallback(self, circuit: str) -> Fallback:
+    def fallback(self, circuit: str) -> Fallback:
+        """Nobody could be asked; counted."""
         self.fallbacks += 1
         return Fallback({"fallback": True, "circuit": str(circuit)})
 
@@ -432,10 +450,15 @@ class Pop:
             origin=CheckStatus.of(self.degradation.origin),
             origin_at=self.origin.at if isinstance(self.origin, NamedOrigin) else None,
             breakers={breaker.name: BreakerStatus.of(breaker) for breaker in breakers},
+            tiers=self.tier_status(),
             counters=self._counters(),
             hot={"/".join(name): heat.rate for name, heat in self.watch.detector.hot.items()},
             prewarmed={"/".join(name): n for name, n in self.watch.prewarmed.items()},
         )
+
+    def tier_status(self) -> TierStatus | None:
+        """What is in memory and what isn't; None where all flags are."""
+        return None
 
     def _counters(self) -> Counters:
         return Counters(

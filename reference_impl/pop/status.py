@@ -124,6 +124,22 @@ class ScalingStatus(msgspec.Struct, frozen=True):
     steps: list[ScalingMove]
 
 
+class TierStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Flags, by where they are, and what was done with them since the node's start."""
+
+    known: int
+    definitions: int  # in memory
+    compiled: int
+    limit: int  # bytes that both may use
+    used: int
+    evicted: int
+    loaded: int  # cold flags that were brought
+    from_kv: int
+    from_origin: int
+    refused: int  # that were found older than what is known
+    turned_away: int  # loads of organisations that waited for too many
+
+
 class PopStatus(msgspec.Struct, frozen=True, kw_only=True):
     """`kv_at`: the replica of the edge KV that was read last; None before the first answer.
 
@@ -150,3 +166,4 @@ class PopStatus(msgspec.Struct, frozen=True, kw_only=True):
     hot: dict[str, float]
     prewarmed: dict[str, int]
     scaling: ScalingStatus | None = None
+    tiers: TierStatus | None = None

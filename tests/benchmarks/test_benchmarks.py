@@ -61,7 +61,16 @@ def test_an_unknown_name_is_told_with_the_known_ones(capsys):
     assert dispatcher.main(["nonsense"]) == 2
     told = capsys.readouterr().err
     assert "'nonsense'" in told
-    for name in ("evaluation", "history", "probe", "propagation", "rules", "start", "workers"):
+    for name in (
+        "evaluation",
+        "history",
+        "probe",
+        "propagation",
+        "rules",
+        "start",
+        "tiers",
+        "workers",
+    ):
         assert name in told
     assert "_common" not in told
 
@@ -77,7 +86,16 @@ def test_all_run_when_none_is_named_and_the_worst_code_counts(monkeypatch):
     assert dispatcher.main(["--quick"]) == 2
     assert ran == [
         (name, ["--quick"])
-        for name in ("evaluation", "history", "probe", "propagation", "rules", "start", "workers")
+        for name in (
+            "evaluation",
+            "history",
+            "probe",
+            "propagation",
+            "rules",
+            "start",
+            "tiers",
+            "workers",
+        )
     ]
 
 
@@ -172,6 +190,16 @@ def test_rules(capsys):
     assert len(ratios) == 9
     assert all(low > 0 for low, _, _ in ratios)
     assert "all of 500 flags" in output
+
+
+def test_tiers(capsys):
+    code, output = run(capsys, "tiers", "--quick")
+    assert code == 0
+    [[low, _, _]] = rows(output, "first use")
+    assert low > 0
+    [[everything, _, _]] = rows(output, "8000 flags of 1 KB, all")
+    [[bounded, _, _]] = rows(output, "8000 flags of 1 KB, tiers of 4 MiB")
+    assert 2 * bounded < everything
 
 
 @pytest.mark.e2e

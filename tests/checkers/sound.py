@@ -593,6 +593,17 @@ def shared_memory():
     ), b
 
 
+def memory():
+    b = Builder().fault(2.0, 3.0).phase(0, "before").phase(4, "loading").phase(6, "loaded")
+    b.filled(5.0, 20)
+    for n in range(8):
+        b.processes(n * 0.5 + 0.1, (1,), 30)
+        b.processes(6.1 + n * 0.4, (1,), 34.2 if n % 2 else 34)
+    return CHECKERS["memory"](
+        requirement="E6", node="pop-a", baseline="before", phase="loaded", most=6
+    ), b
+
+
 def replacement():
     b = Builder().fault(3.0, 8.0, name="worker_crash", label="crash")
     for n in range(100):
@@ -667,7 +678,7 @@ SOUND = {
     f.__name__: f
     for f in (
         absent, alert, answers, autoscaling, availability, backups, bounded, breaker, called, counter_rate, counter_share, durability, exclusive,
-        growth, hot_spot, levels, load_totals, mitigation, names, open_streams, placement, prewarm, procedure, propagation, recommended,
+        growth, hot_spot, levels, load_totals, memory, mitigation, names, open_streams, placement, prewarm, procedure, propagation, recommended,
         reconnect_spread, reconvergence, recovery, replacement, retries, route, shared_memory, shared_store, shedding, staleness, status_field,
         stream, untouched, versions,
     )

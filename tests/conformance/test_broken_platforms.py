@@ -165,6 +165,10 @@ CASES = [
     ),
     Case("etag-stays", "E5", "e5-hot-flags", ("program=tests.broken.eternal_etags",), "staleness"),
     Case("all-are-hot", "E5", "e5-hot-flags", ("pop.popularity.threshold=1",), "answers"),
+    Case("hoards", "E6", "e6-tiered", ("program=tests.broken.hoarding_tiers",), "memory"),
+    Case("cold-is-lost", "E6", "e6-tiered", ("program=tests.broken.lost_tiers",), "answers"),
+    Case("loads-stale", "E6", "e6-tiered", ("program=tests.broken.stale_tiers",), "staleness"),
+    Case("evicts-others", "E6", "e6-tiered", ("program=tests.broken.shared_tiers",), "answers"),
     Case("free-unlimited", "P4", "p4-flood", ("pop.tenants.free=[null, 1, 0]",), "availability"),
     Case("free-streams", "P4", "p4-degraded", ("hub.tenants.streams=100",), "open_streams"),
     Case(

@@ -93,6 +93,15 @@ def test_every_invoke_comes_before_its_complete_and_the_end_counts_them(run):
     assert len(server.requests) == len(invokes)
 
 
+def test_the_flags_of_a_fill_step_are_asked_for_in_turn(run):
+    probe = EvaluateProbe(name="users", filled=3, rate=400)
+    log, _ = run(record(lambda r: reply(ANSWER), probe, count=4))
+    keys = [each.key for each in log.of(Invoke)]
+    assert keys[:4] == ["fill-000000", "fill-000001", "fill-000002", "fill-000000"]
+    with pytest.raises(ValueError, match="filled"):
+        EvaluateProbe(name="users", filled=-1)
+
+
 def test_a_server_that_stalls_does_not_slow_the_schedule(run):
     async def main():
         release = asyncio.Event()

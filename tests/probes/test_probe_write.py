@@ -8,7 +8,7 @@ from harness.errors import RuntimeFailure
 from harness.history import Attempt, Complete, Invoke, Note, Probe, ProbeEnd
 from harness.probes import WriteProbe, flag_definition, targeted_flag
 from harness.probes.schedule import Firing
-from harness.probes.write import _Writing, made_up, split_key
+from harness.probes.write import _Writing, filled_keys, made_up, split_key
 from reference_impl.evaluation import compile_flag
 from tests.probes.probe_support import Act, refusing, reply, running, serving, site_for, until
 
@@ -170,7 +170,7 @@ def test_a_write_that_still_waits_at_the_end_is_unknown(run):
 
 def test_made_up_flags_have_their_size_and_are_good():
     made = made_up(3, 5000)
-    assert list(made) == ["fill-000000", "fill-000001", "fill-000002"]
+    assert tuple(made) == filled_keys(3) == ("fill-000000", "fill-000001", "fill-000002")
     sizes = [len(msgspec.json.encode(flag)) for flag in made.values()]
     assert all(4990 <= size <= 5000 for size in sizes), sizes
     assert made == made_up(3, 5000)

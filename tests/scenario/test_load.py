@@ -96,6 +96,12 @@ def test_wide_clusters_take_more_lanes():
     assert waves([wide], 2) == [[wide]], "wider than all lanes"
 
 
+def test_a_step_starts_probes_that_there_are(tmp_path):
+    path = rewritten(tmp_path, "steps:\n", "steps:\n  - start: {probes: [nobody]}\n")
+    with pytest.raises(SpecError, match="nobody"):
+        load_scenario(path)
+
+
 def test_a_step_fills_the_platform(tmp_path):
     path = rewritten(tmp_path, "steps:\n", "steps:\n  - fill: {flags: 10, size: 500, within: 5s}\n")
     assert load_scenario(path).steps[0] == Fill(10, 500, Seconds(5.0))

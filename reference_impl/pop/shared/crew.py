@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from reference_impl.config import NodeConfig
+from reference_impl.config import ConfigError, NodeConfig
 from reference_impl.crew import MORE, Crew
 from reference_impl.pop.role import PopSettings
 from reference_impl.pop.shared.arena import Arena
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def pop_crew(config: NodeConfig, env: Env, worker: type[Worker] = Worker) -> Crew | None:
-    """None for a PoP of one process.
+    """None for a PoP of one process. Raises `ConfigError` for workers and tiers at once.
 
     Each worker has a door of its own (`Doors`). They are bound here and stay open here, so that connections which a
     crashed worker had not accepted yet wait for the one that replaces it.
@@ -34,6 +34,10 @@ def pop_crew(config: NodeConfig, env: Env, worker: type[Worker] = Worker) -> Cre
     policy = settings.autoscale
     if settings.workers == 1 and policy is None:
         return None
+    if settings.tiers is not None:
+        raise ConfigError(
+            f"{config.name}: settings of role pop: tiers are for one process, not {settings.workers} workers"
+        )
     arena = Arena(settings.store_limit)
     inside = lead_listener()
     to_lead = ToLead(inside.getsockname())

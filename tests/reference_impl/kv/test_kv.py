@@ -149,6 +149,20 @@ async def test_a_reader_never_sees_half(kv, other):
     assert await other.fetch(0) == states[-1]
 
 
+@contract
+async def test_single_flags_are_those_of_now(kv):
+    await kv.apply([*log(3), change(4, key="flag-2"), change(5, key="flag-3", flag=None)])
+    await kv.apply([change(6, org="zeta/ü", key="a/b")])
+    found = await kv.flags("acme", ["flag-1", "flag-2", "flag-3", "flag-9"])
+    assert found == {
+        "flag-1": FlagState(1, change(1).flag),
+        "flag-2": FlagState(4, change(4).flag),
+    }
+    assert list(await kv.flags("zeta/ü", ["a/b", "flag-1"])) == ["a/b"]
+    assert await kv.flags("nobody", ["flag-1"]) == {}
+    assert await kv.flags("acme", []) == {}
+
+
 def test_a_refused_connection_has_its_kind():
     async def main():
         kv = RedisKV(own_host(), 6379, timeout=5.0)

@@ -241,7 +241,7 @@ def test_answers_follow_the_store(site):
 
 
 def test_kept_answers_are_bounded(site, monkeypatch):
-    monkeypatch.setattr(ofrep, "KEPT_ANSWERS", 3)
+    monkeypatch.setattr(ofrep.Ofrep, "kept", 3)
     for _ in range(2):
         for key in ("theme", "limit", "ratio", "menu", "code-default"):
             assert site.post(f"/{key}").json()["key"] == key
