@@ -28,9 +28,16 @@ class SlowKV(MemoryKV):
         return await super().ping()
 
     async def fetch(self, since_seq):
+        self._read()
+        return await super().fetch(since_seq)
+
+    async def flags(self, org, keys):
+        self._read()
+        return await super().flags(org, keys)
+
+    def _read(self):
         if self.fetch_broken:
             raise CallError(TIMEOUT, "edge KV")
-        return await super().fetch(since_seq)
 
 
 def change(seq):
@@ -118,6 +125,20 @@ def test_where_none_answers_the_preferred_ones_error_is_told():
         assert replicas.at is None
 
     pair(test)
+
+
+def test_single_flags_come_from_the_one_that_is_read_else_from_the_other():
+    async def test(replicas, near, far):
+        assert list(await replicas.flags("acme", ["k2", "none"])) == ["k2"]
+        near.fetch_broken = True
+        assert list(await replicas.flags("acme", ["k3"])) == ["k3"]  # the near one has none
+        far.fetch_broken = True
+        with pytest.raises(CallError):
+            await replicas.flags("acme", ["k2"])
+        near.fetch_broken = False
+        assert list(await replicas.flags("acme", ["k1", "k3"])) == ["k1"]
+
+    pair(test, first=2, second=3)
 
 
 def test_one_that_answers_late_is_better_than_none():
