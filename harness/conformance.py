@@ -155,8 +155,8 @@ def run(
 ) -> list[Judged]:
     """Run all of `scenarios` on `jobs` lanes; returns a result for each, also for those that died.
 
-    The longest start first, so that the short ones fill the lanes that become free beside them, but each at its `turn`; where clusters are too much work to be started and ended beside others' timelines, all lanes begin and end
-    together.
+    The longest start first, so that the short ones fill the lanes that become free beside them, but each at its `turn`; where
+    clusters are too much work to be started and ended beside others' timelines, all lanes begin and end together.
     """
     # What a fresh installation left for the kernel to write would be written half a minute later, and a history's own lines
     # would wait for it in the middle of a timeline.
@@ -176,21 +176,27 @@ def waves(scenarios: Sequence[Scenario], jobs: int) -> list[list[Scenario]]:
     others = [scenario for scenario in scenarios if not scenario.alone]
     while others:
         wave: list[Scenario] = []
-        while (fitting := _next(others, jobs - _load(wave), empty=not wave)) is not None:
+        while (fitting := following(others, wave, jobs)) is not None:
             wave.append(others.pop(fitting))
         made.append(wave)
     return made
 
 
-def _load(running: Iterable[Scenario]) -> int:
-    """The lanes that are taken."""
-    return sum(scenario.topology.weight for scenario in running)
+def following(waiting: Sequence[Scenario], running: Sequence[Scenario], jobs: int) -> int | None:
+    """The place of the first for which there is room beside `running`; on empty lanes the first of all, however wide it is.
 
-
-def _next(waiting: Sequence[Scenario], free: int, *, empty: bool) -> int | None:
-    """The place of the first for which there is room; on empty lanes the first of all, however wide it is."""
-    fitting = (n for n, scenario in enumerate(waiting) if empty or scenario.topology.weight <= free)
-    return next(fitting, None)
+    Nothing wide goes beside what needs quiet, and none whose turn is last goes before others have gone.
+    """
+    if not running:
+        return 0 if waiting else None
+    free = jobs - sum(scenario.topology.weight for scenario in running)
+    if any(scenario.turn == "first" for scenario in running):
+        free = min(free, 1)
+    early = any(scenario.turn != "last" for scenario in waiting)
+    for n, scenario in enumerate(waiting):
+        if scenario.topology.weight <= free and not (early and scenario.turn == "last"):
+            return n
+    return None
 
 
 class _Lanes:
@@ -248,8 +254,8 @@ class _Lanes:
         measured = (w for w in self._running.values() if self._begin.is_open and not w.over)
         if any(worker.scenario.turn == "first" for worker in measured):
             return None
-        taken = _load(worker.scenario for worker in self._running.values())
-        return _next(self._waiting, self._jobs - taken, empty=not self._running)
+        running = [worker.scenario for worker in self._running.values()]
+        return following(self._waiting, running, self._jobs)
 
     def _start(self, scenario: Scenario) -> None:
         worker = _fork(scenario, self._folder, self._session, self._begin, self._end)

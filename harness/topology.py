@@ -145,8 +145,11 @@ class Topology:
 
     @property
     def weight(self) -> int:
-        """How many lanes of a run its cluster takes: databases that replicate are most of the work of a cluster."""
-        return max(1, len(self.nodes_of("postgres")) + len(self.needing("postgres")))
+        """How many lanes of a run its cluster takes: databases that replicate are most of the work of a cluster.
+
+        Of others, two take a lane.
+        """
+        return max(1, len(self.needing("postgres")) + len(self.nodes_of("postgres")) // 2)
 
     def nodes_of(self, role: str) -> list[Node]:
         return [node for node in self.nodes.values() if node.role == role]

@@ -4,7 +4,7 @@ import pytest
 
 from faults.crash import Crash
 from harness.cli import main
-from harness.conformance import waves
+from harness.conformance import following, waves
 from harness.errors import SpecError, SquallError
 from harness.scenario.load import check_faults, find_scenarios, load_scenario
 from harness.scenario.model import Fill, Heal, Inject, Phase, Start
@@ -94,6 +94,20 @@ def test_wide_clusters_take_more_lanes():
     assert (plain.topology.weight, wide.topology.weight) == (1, 3)
     assert waves([wide, wide, plain, plain], 4) == [[wide, plain], [wide, plain]]
     assert waves([wide], 2) == [[wide]], "wider than all lanes"
+
+
+def test_what_needs_quiet_has_it_and_the_last_wait_until_the_others_have_gone():
+    quiet = load_scenario(SCENARIOS / "p2-retries.yaml")
+    wide = load_scenario(SCENARIOS / "d3-zone-failure.yaml")
+    plain = load_scenario(SCENARIOS / "d1-api-loss.yaml")
+    last = load_scenario(SCENARIOS / "c1-growth.yaml")
+    assert following([wide, plain], [quiet], 6) == 1
+    assert following([wide, last], [quiet], 6) is None
+    assert following([wide, last], [plain], 6) == 0
+    assert following([wide, last], [wide, wide], 7) is None, "there is room for the last one alone"
+    assert following([last], [wide, wide], 7) == 0
+    assert following([last], [], 6) == 0
+    assert following([], [], 6) is None
 
 
 def test_a_step_starts_probes_that_there_are(tmp_path):
