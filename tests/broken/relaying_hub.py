@@ -11,10 +11,10 @@ class RelayingHub(Hub):
         super().__init__(config, env)
         serve = self.fanout.serve
 
-        async def relayed(last_id, write, role=""):
+        async def relayed(*how):
             more = asyncio.create_task(self._follow_too())
             try:
-                await serve(last_id, write, role)
+                await serve(*how)
             finally:
                 more.cancel()
 
