@@ -88,6 +88,7 @@ def test_all_run_when_none_is_named_and_the_worst_code_counts(monkeypatch):
         (name, ["--quick"])
         for name in (
             "evaluation",
+            "fanout",
             "history",
             "probe",
             "propagation",
