@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.checkers.base import Checker, Result, windows
+from harness.checkers.base import Checker, Result
 from harness.checkers.soundness import fault_doubts, run_doubts
-from harness.history import Filled, Processes
+from harness.checkers.usage import filled_between, looks_in, memory_doubts, middle_memory
 from harness.verdict import Evidence, Finding
 
 if TYPE_CHECKING:
+    from harness.history import Processes
     from harness.history_io import History
 
 MIB = 1 << 20
-LEAST_LOOKS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,60 +44,36 @@ class Memory(Checker):
             unit="MiB",
             doubts=run_doubts(history),
         )
-        before, after = self._looks(history, self.baseline), self._looks(history, self.phase)
+        before, after = (
+            looks_in(history, self.node, phase) for phase in (self.baseline, self.phase)
+        )
         for phase, looks in ((self.baseline, before), (self.phase, after)):
             result.doubts += self._doubts(phase, looks)
         result.doubts += fault_doubts(history, after[-1].t if after else history.last)
         if before and after:
-            filled = [f for f in history.of(Filled) if before[-1].t < f.t < after[0].t]
-            self._measure(result, before, after, sum(f.size for f in filled) / MIB)
+            self._measure(result, before, after, filled_between(history, before, after) / MIB)
         return [result.finding(self)]
 
-    def _looks(self, history: History, phase: str) -> list[Processes]:
-        spans = windows(history, phase)
-        return [
-            look
-            for look in history.of(Processes)
-            if look.node == self.node and any(look.t in span for span in spans)
-        ]
-
     def _doubts(self, phase: str, looks: list[Processes]) -> list[str]:
-        doubts = []
-        if len(looks) < LEAST_LOOKS:
-            doubts.append(f"{self.node} was looked at {len(looks)} times in the phase {phase}")
-        errors = [look.error for look in looks if look.error]
-        if errors:
-            doubts.append(f"its processes could not be seen: {errors[0]}")
-        elif any(size < 0 for look in looks for size in look.memory):
-            doubts.append("the memory of its processes could not be read")
-        elif any(not look.pids for look in looks):
+        doubts = memory_doubts(looks, self.node, phase)
+        if any(not look.pids and not look.error for look in looks):
             doubts.append(f"it had no process in the phase {phase}")
         return doubts
 
     def _measure(
         self, result: Result, before: list[Processes], after: list[Processes], written: float
     ) -> None:
-        less, more = _totals(before), _totals(after)
-        result.value = statistics.median(more) - statistics.median(less)
-        result.error = _spread(less) + _spread(more)
+        (less, less_error), (more, more_error) = middle_memory(before), middle_memory(after)
+        result.value = (more - less) / MIB
+        result.error = (less_error + more_error) / MIB
         result.figures = {
             "written_mib": written,
-            "before_mib": statistics.median(less),
-            "after_mib": statistics.median(more),
+            "before_mib": less / MIB,
+            "after_mib": more / MIB,
         }
-        shown = f"{statistics.median(less):.1f} MiB, and {statistics.median(more):.1f} MiB after {written:.1f} MiB of flags"
+        shown = f"{less / MIB:.1f} MiB, and {more / MIB:.1f} MiB after {written:.1f} MiB of flags"
         result.evidence.append(Evidence(after[-1].t, shown))
         if written < self.times * self.most:
             result.doubts.append(
                 f"{written:.1f} MiB of flags were written, which is not {self.times:g} times the bound"
             )
-
-
-def _totals(looks: list[Processes]) -> list[float]:
-    """In MiB."""
-    return [sum(look.memory) / MIB for look in looks]
-
-
-def _spread(totals: list[float]) -> float:
-    """How far single looks lie from the middle one."""
-    return max(abs(total - statistics.median(totals)) for total in totals)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.history import Processes
+from harness.checkers.base import windows
+from harness.history import Filled, Processes
 from harness.units import NS
 
 if TYPE_CHECKING:
     from harness.history_io import History
 
+LEAST_LOOKS = 3  # in a phase, for a middle one to say something
 LEAST = NS  # between two looks that a share of the CPU is of
 
 
@@ -21,6 +24,41 @@ def looks(history: History, node: str) -> list[Processes]:
         one for one in history.of(Processes) if one.node == node and not one.error and one.pids
     ]
     return sorted(found, key=lambda one: one.t)
+
+
+def looks_in(history: History, node: str, phase: str) -> list[Processes]:
+    """All in a phase, failed ones too; none where there is no such phase."""
+    spans = windows(history, phase)
+    return [
+        look
+        for look in history.of(Processes)
+        if look.node == node and any(look.t in span for span in spans)
+    ]
+
+
+def memory_doubts(looks: list[Processes], node: str, phase: str) -> list[str]:
+    """Why the memory of a node in a phase is not known from these."""
+    doubts = []
+    if len(looks) < LEAST_LOOKS:
+        doubts.append(f"{node} was looked at {len(looks)} times in the phase {phase}")
+    errors = [look.error for look in looks if look.error]
+    if errors:
+        doubts.append(f"its processes could not be seen: {errors[0]}")
+    elif any(size < 0 for look in looks for size in look.memory):
+        doubts.append("the memory of its processes could not be read")
+    return doubts
+
+
+def middle_memory(looks: list[Processes]) -> tuple[float, float]:
+    """The middle one of what all its processes together had in memory (PSS), and how far single looks lie from it; in bytes."""
+    totals = [sum(look.memory) for look in looks]
+    middle = statistics.median(totals)
+    return middle, max(abs(total - middle) for total in totals)
+
+
+def filled_between(history: History, before: list[Processes], after: list[Processes]) -> int:
+    """The bytes of flags that were written after the last look `before` and ahead of the first `after`."""
+    return sum(f.size for f in history.of(Filled) if before[-1].t < f.t < after[0].t)
 
 
 def cpu_shares(history: History, node: str) -> list[tuple[int, float]]:

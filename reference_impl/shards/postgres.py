@@ -13,7 +13,7 @@ from reference_impl.config import Upstream
 from reference_impl.propagation.types import Change, Flag, FlagState, OrgState
 from reference_impl.shards.base import NotOwner
 from reference_impl.shards.shard import Owned, Shard
-from reference_impl.storage.postgres import DatabaseSettings, PostgresChangeLog
+from reference_impl.storage.postgres import DatabaseSettings, PostgresChangeLog, changes_of
 
 T = TypeVar("T")
 _decode_flag = msgspec.json.Decoder(dict[str, Any]).decode
@@ -129,17 +129,7 @@ class PostgresShards(PostgresChangeLog):
         rows = await self._rows(
             _CHANGES, shard.of, shard.number, list(versions), list(versions.values()), limit
         )
-        return [
-            Change(
-                row["seq"],
-                row["org"],
-                row["version"],
-                row["key"],
-                None if row["flag"] is None else _decode_flag(row["flag"]),
-                row["at"],
-            )
-            for row in rows
-        ]
+        return changes_of(rows)
 
     async def replay(self, changes: Sequence[Change]) -> None:
         async def take(connection: asyncpg.Connection) -> None:

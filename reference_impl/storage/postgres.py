@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from importlib import resources
 from typing import Annotated, Any, Final, TypeVar
 
@@ -159,17 +159,7 @@ class PostgresChangeLog:
             )
 
         rows = await self._call(read, self.settings.call_timeout)
-        return [
-            Change(
-                row["seq"],
-                row["org"],
-                row["version"],
-                row["key"],
-                None if row["flag"] is None else _decode_flag(row["flag"]),
-                row["at"],
-            )
-            for row in rows
-        ]
+        return changes_of(rows)
 
     async def news(self, within: float) -> None:
         limit = within if self._listening else min(within, self.settings.poll)
@@ -337,6 +327,21 @@ class PostgresChangeLog:
         finally:
             self._listening = False
             connection.terminate()
+
+
+def changes_of(rows: Iterable[asyncpg.Record]) -> list[Change]:
+    """From rows of the table of changes, with all of its columns that a change has."""
+    return [
+        Change(
+            row["seq"],
+            row["org"],
+            row["version"],
+            row["key"],
+            None if row["flag"] is None else _decode_flag(row["flag"]),
+            row["at"],
+        )
+        for row in rows
+    ]
 
 
 def _call_error(error: Exception) -> CallError:

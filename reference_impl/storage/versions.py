@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any, Final, Protocol
 
 import asyncpg
-import msgspec
 
 from reference_impl.propagation.types import Change
 from reference_impl.storage.memory import MemoryChangeLog
-from reference_impl.storage.postgres import PostgresChangeLog
+from reference_impl.storage.postgres import PostgresChangeLog, changes_of
 
 NEWEST: Final = (1 << 63) - 1  # behind every position
 _COLUMNS: Final = "seq, org, version, key, flag, at"
-_decode_flag = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Versions(Protocol):
@@ -75,18 +73,7 @@ class PostgresVersions(PostgresChangeLog):
                 *args,
             )
 
-        rows = await self._call(read, self.settings.call_timeout)
-        return [
-            Change(
-                row["seq"],
-                row["org"],
-                row["version"],
-                row["key"],
-                None if row["flag"] is None else _decode_flag(row["flag"]),
-                row["at"],
-            )
-            for row in rows
-        ]
+        return changes_of(await self._call(read, self.settings.call_timeout))
 
 
 class MemoryVersions(MemoryChangeLog):
